@@ -1,6 +1,401 @@
-"""The command line: `understudy`, `python -m understudy`, or this file run by any interpreter that has torch."""
+"""The command line: `understudy`, `python -m understudy`, or this file run by any interpreter that has torch.
+
+Parses, calls one function of core or training, prints. Whatever is heavy is imported by the command that needs it.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+EPILOG = """\
+from cleaned shots to a solved take:
+  understudy new otto --template otto.obj --unit cm --crop 0 0 1200 1600
+  understudy add-shot otto rom --footage rom.mov --vertices rom.pc2 --role extreme --split train
+  understudy add-shot otto talk --footage talk.mov --vertices talk.pc2 --role pangram --split validation
+  understudy check otto
+  understudy train otto --minutes 20
+  understudy solve otto/model.safetensors take.mov --out take.pc2
+  understudy evaluate otto --out report
+without an actor at hand, start with: understudy sample demo
+
+exit codes: 0 done, 1 failed, 2 wrong arguments, 3 cancelled (Ctrl-C once, and the job ends after its step)
+"""
 
 
-def main() -> int:
-    print("understudy: the commands are being written.")
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong arguments, 3 cancelled."""
+    from .core.errors import Cancelled, UnderstudyError
+    from .core.jobs import sentence
+
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # not a stream of Python's own
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        error: BaseException = Cancelled("Cancelled.")
+    except Exception as caught:
+        error = caught
+    if options.debug:
+        traceback.print_exception(error)
+    if options.json and not options.told:
+        event = {"type": "cancelled" if isinstance(error, Cancelled) else "failed", "text": sentence(error)}
+        print(json.dumps(event, ensure_ascii=False))
+    print(f"understudy: {sentence(error)}", file=sys.stderr)
+    if not isinstance(error, UnderstudyError) and not options.debug:
+        print("Add --debug to see where this came from.", file=sys.stderr)
+    return getattr(error, "exit_code", 1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from . import __version__
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                        help="print what happens as lines of JSON, for programs")
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks of errors")
+    root = argparse.ArgumentParser(
+        prog="understudy", description="Learn an actor's face from cleaned shots and solve the rest of the footage.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, parents=[common])
+    root.set_defaults(json=False, debug=False, told=False)
+    root.add_argument("--version", action="version", version=f"understudy {__version__}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable, help: str, text: str, *examples: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=help, description=textwrap.fill(f"{help[0].upper()}{help[1:]}. {text}", 80),
+            allow_abbrev=False, parents=[common],
+            epilog="examples:\n" + "\n".join(f"  understudy {name} {example}" for example in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        added.set_defaults(run=run)
+        return added
+
+    add_actor_commands(command)
+    add_job_commands(command)
+    return root
+
+
+def add_actor_commands(command: Callable) -> None:
+    """new, add-shot, check: the actor folder."""
+    new = command("new", run_new, "make an actor folder from a template mesh",
+                  "All shots of the actor have the template's vertex order. VERTICES is a file of vertex numbers that "
+                  "count from 0: .npy, or text.",
+                  "otto --template otto.obj --unit cm --crop 0 0 1200 1600",
+                  "otto --template otto.obj --unit m --animated face.txt --region lips lips.txt --region lids lids.txt")
+    new.add_argument("folder", metavar="DIR", help="the actor folder to make")
+    new.add_argument("--template", required=True, metavar="FILE", help="the face at rest: OBJ, PLY or npz")
+    new.add_argument("--unit", help="the length of one unit of the mesh: mm, cm, m, inch; asked for if not given")
+    new.add_argument("--animated", metavar="VERTICES", help="vertices that the network moves (default: all)")
+    new.add_argument("--stabiliser", metavar="VERTICES", help="vertices that move with the skull alone")
+    new.add_argument("--region", nargs=2, action="append", default=[], metavar=("NAME", "VERTICES"),
+                     help="a part to report errors of, as lips or lids; may be repeated")
+    new.add_argument("--crop", nargs=4, type=float, metavar=("X", "Y", "W", "H"),
+                     help="the part of the picture that holds the face, 3:4, in pixels; training needs it")
+    new.add_argument("--name", help="the actor's name (default: the name of DIR)")
+    new.add_argument("--transfer", default="sRGB", help="transfer curve of the footage (default: %(default)s)")
+
+    shot = command("add-shot", run_add_shot, "add a cleaned shot: footage and its vertices",
+                   "Sample 0 of the vertices belongs to footage frame --first-frame, sample 1 to the next, and so on. "
+                   "Frames count from 0. Whole shots are held out for validation, never single frames of one.",
+                   "otto rom --footage rom.mov --vertices rom.pc2 --role extreme --split train",
+                   "otto talk --footage 'scans/talk.%04d.exr' --vertices talk_objs --role pangram --split validation")
+    shot.add_argument("folder", metavar="DIR", help="the actor folder")
+    shot.add_argument("name", metavar="NAME", help="a name for the shot")
+    shot.add_argument("--footage", required=True, metavar="F", help="a movie, or a folder or pattern of pictures")
+    shot.add_argument("--vertices", required=True, metavar="V", help="PC2, MDD, npy, npz, or a folder of OBJ files")
+    shot.add_argument("--role", required=True, metavar="R", help="extreme, facs, pangram or character")
+    shot.add_argument("--split", required=True, metavar="S", help="train or validation")
+    shot.add_argument("--first-frame", type=int, default=0, metavar="N", help="footage frame of sample 0 (default: 0)")
+    shot.add_argument("--status", default="cleaned", help="raw, solved, in cleanup or cleaned (default), which trains")
+
+    check = command("check", run_check, "look for everything that is wrong in an actor folder",
+                    "It ends with 1 if something stands in the way of training; warnings do not.", "otto")
+    check.add_argument("folder", metavar="DIR", help="the actor folder")
+
+
+def add_job_commands(command: Callable) -> None:
+    """sample, train, solve, evaluate, watch: what takes time, each a job folder."""
+    sample = command("sample", run_sample, "make a small actor with exact ground truth, to try things with",
+                     "It is made from code alone, the same every time.", "demo")
+    sample.add_argument("folder", metavar="DIR", help="the actor folder to make")
+
+    train = command("train", run_train, "train an actor's network on the cleaned shots",
+                    "The best model on the validation shots is put at DIR/model.safetensors. Ctrl-C saves a checkpoint "
+                    "to --resume from.",
+                    "otto --minutes 20", "otto --preset paper --device cuda",
+                    "otto --resume otto/runs/2026-03-01_18-00-00", "otto --from otto/model.safetensors --epochs 5")
+    train.add_argument("folder", metavar="DIR", help="the actor folder")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--preset", metavar="P", help="paper (200 epochs; default), quick, smoke (does it run at all?)")
+    length.add_argument("--epochs", type=float, metavar="N", help="the paper's schedule over N epochs")
+    length.add_argument("--minutes", type=float, metavar="M", help="the same schedule over M minutes")
+    length.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, as if it never had been")
+    train.add_argument("--from", dest="start_from", metavar="MODEL", help="start from a model of the same topology")
+    train.add_argument("--run", dest="run_folder", metavar="RUN", help="run folder (default: DIR/runs/DATE_TIME)")
+    train.add_argument("--freeze-output", action="store_true", default=None, help="keep the output layer from PCA")
+    train.add_argument("--batch", type=int, metavar="N", help="frames a step (default: 50, the paper's)")
+    train.add_argument("--seed", type=int, metavar="N", help="of the initial weights and the augmentation (default: 0)")
+    train.add_argument("--tensorboard", action="store_true", help="mirror the metrics to RUN/tensorboard")
+    add_device(train)
+
+    solve = command("solve", run_solve, "solve footage to a mesh cache",
+                    "The cache's suffix says what it is: .pc2, .mdd or .npz. Frames count from 0.",
+                    "otto/model.safetensors take.mov --out take.pc2",
+                    "otto/model.safetensors take.mov --range 1200 1799 --out part.pc2")
+    solve.add_argument("model", metavar="MODEL", help="a model file, or an actor folder")
+    solve.add_argument("footage", metavar="FOOTAGE", help="a movie, or a folder or pattern of pictures")
+    solve.add_argument("--out", required=True, metavar="X.pc2", help="the cache to write; its sidecar is X.json")
+    solve.add_argument("--range", type=int, nargs=2, metavar=("A", "B"),
+                       help="solve the frames A to B, B included (default: all)")
+    solve.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
+    solve.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
+    solve.add_argument("--job", metavar="DIR", help="job folder (default: X.job beside the cache)")
+    add_device(solve)
+
+    evaluate = command("evaluate", run_evaluate, "measure a model on the validation shots and write a report",
+                       "RMSE per frame, shot, role and region, beside two baselines; CSV, JSON and a web page.",
+                       "otto --out report", "otto --model otto/runs/a/model.safetensors --out report")
+    evaluate.add_argument("folder", metavar="ACTOR", help="the actor folder")
+    evaluate.add_argument("--model", metavar="M", help="a model file (default: ACTOR/model.safetensors)")
+    evaluate.add_argument("--out", required=True, metavar="DIR", help="folder of the report, and of the job")
+
+    watch = command("watch", run_watch, "show a job that runs, or has run, anywhere",
+                    "Ends with the job, and with its exit code. Ctrl-C ends the watching, not the job.",
+                    "otto/runs/2026-03-01_18-00-00", "take.job --cancel")
+    watch.add_argument("folder", metavar="RUN", help="a job folder: a run, a report, X.job beside a cache")
+    watch.add_argument("--cancel", action="store_true", help="ask the job to stop, then watch it do so")
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1, mps")
+
+
+# ---- the actor folder
+
+
+def run_new(options: argparse.Namespace) -> None:
+    from .core.actor import create_actor
+
+    actor = create_actor(options.folder, options.template, options.unit or ask_unit(options), name=options.name,
+                         animated=options.animated, stabiliser=options.stabiliser, regions=dict(options.region),
+                         crop=options.crop, transfer=options.transfer)
+    vertices, animated = len(actor.template.vertices), len(actor.animated)
+    answer(options, f"Made {actor.folder}: {vertices} vertices, {animated} of them animated. "
+                    f"Next: understudy add-shot {options.folder} NAME ...",
+           folder=actor.folder, vertices=vertices, animated=animated)
+
+
+def ask_unit(options: argparse.Namespace) -> str:
+    from .core.errors import UsageError
+
+    if options.json or not sys.stdin.isatty():
+        raise UsageError("Say with --unit how long one unit of the mesh is: mm, cm, m or inch.")
+    return input("How long is one unit of the mesh: mm, cm, m or inch? ").strip()
+
+
+def run_add_shot(options: argparse.Namespace) -> None:
+    from .core.actor import Actor
+
+    shot = Actor.load(options.folder).add_shot(
+        options.name, options.footage, options.vertices, role=options.role, split=options.split,
+        first_frame=options.first_frame, status=options.status)
+    samples = len(shot.vertices())
+    answer(options, f"Added {shot.name} with {samples} samples. Next: understudy check {options.folder}",
+           shot=shot.name, samples=samples)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    from .core.check import check
+
+    problems, warnings = check(options.folder)
+    if options.json:
+        answer(options, "", problems=problems, warnings=warnings)
+    else:
+        for text in problems:
+            print(f"problem: {text}")
+        for text in warnings:
+            print(f"warning: {text}")
+        print(f"{len(problems)} problems, {len(warnings)} warnings.")
+    return 1 if problems else 0
+
+
+def answer(options: argparse.Namespace, text: str, **results: object) -> None:
+    """What a command without a job folder has to say."""
+    from .core.jobs import plain
+
+    event = {"type": "done", "time": time.time(), **plain(results)}
+    print(json.dumps(event, ensure_ascii=False) if options.json else text)
+
+
+# ---- jobs
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    def work(job) -> str:
+        from .training.sample import make_sample
+
+        make_sample(options.folder, report=job)
+        return f"Made {options.folder}. Next: understudy train {options.folder} --minutes 3"
+
+    folder = Path(options.folder)  # becomes an actor only when it is empty, so the job lies beside it
+    run_job(options, folder.with_name(folder.name + ".job"), "sample", work)
+
+
+def run_train(options: argparse.Namespace) -> None:
+    from .core.actor import Actor
+    from .core.errors import UsageError
+
+    Actor.load(options.folder)  # says what is wrong before a run folder is made
+    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
+               if (value := vars(options)[name]) is not None}
+    if options.resume and (changes or options.start_from or options.run_folder):
+        raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")
+    folder = Path(options.resume or options.run_folder
+                  or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+    def work(job) -> str:
+        from .training.config import Config
+        from .training.loop import train
+
+        config = dataclasses.replace(Config.preset(options.preset or "paper"), **changes)
+        train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
+              device=options.device, report=job)
+        return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "
+                f"Next: understudy evaluate {options.folder} --out report")
+
+    run_job(options, folder, "train", work, tensorboard=options.tensorboard)
+
+
+def run_solve(options: argparse.Namespace) -> None:
+    out = Path(options.out)
+    model = Path(options.model)
+    first, last = options.range or (None, None)
+
+    def work(job) -> str:
+        from .core.solve import solve
+
+        sidecar = solve(model / "model.safetensors" if model.is_dir() else model, options.footage, out, first=first,
+                        last=last, batch=1 if options.online else options.batch, device=options.device, report=job)
+        job.results.update(sidecar)
+        return f"Wrote {out}."
+
+    run_job(options, options.job or out.with_suffix(".job"), "solve", work)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    def work(job) -> str:
+        from .training.evaluate import evaluate
+
+        job.results.update(evaluate(options.folder, options.out, model=options.model, report=job))
+        return f"The report is {Path(options.out) / 'report.html'}."
+
+    run_job(options, options.out, "evaluate", work)
+
+
+def run_job(options: argparse.Namespace, folder: Path | str, command: str, work: Callable,
+            tensorboard: bool = False) -> None:
+    """Do `work(job)` in a job folder, show it as the options say, and print the text that it returns."""
+    from . import __version__
+    from .core.events import refuse_if_running
+    from .core.files import make_folder
+    from .core.jobs import STARTED, Job
+    from .core.process import prepare
+    from .core.terminal import Lines, Screen, noise_to
+
+    folder = make_folder(folder)
+    refuse_if_running(folder)
+    started = STARTED in os.environ  # by a program that reads the events itself
+    with noise_to(folder / "log.txt") as (out, err), contextlib.ExitStack() as stack:
+        screen = Lines(out) if options.json else Screen(err)
+        stack.callback(screen.close)
+        listeners = [] if started else [screen.show]
+        if tensorboard:
+            listeners.append(mirror(folder / "tensorboard", stack))
+
+        def show(event: dict) -> None:
+            for listener in listeners:
+                listener(event)
+
+        with Job(folder, command, show=show, version=__version__) as job:
+            options.told = True  # from here on, the job's own last word says it
+            prepare()
+            text = work(job)
+    if not options.json:
+        print(text)
+
+
+def mirror(folder: Path, stack: contextlib.ExitStack) -> Callable[[dict], None]:
+    """A listener that writes every number of `metrics` events for TensorBoard, over training frames shown."""
+    from .core.errors import UnderstudyError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UnderstudyError("TensorBoard is not installed: pip install tensorboard") from None
+    writer = stack.enter_context(SummaryWriter(str(folder)))
+
+    def show(event: dict) -> None:
+        if event["type"] == "metrics":
+            for name, value in event.items():
+                if name not in ("time", "images") and isinstance(value, (int, float)):
+                    writer.add_scalar(name, value, event.get("images"), event["time"])
+
+    return show
+
+
+def run_watch(options: argparse.Namespace) -> int:
+    from .core.errors import UnderstudyError
+    from .core.events import Watcher, cancel
+    from .core.terminal import Lines, Screen
+
+    watcher = Watcher(options.folder)
+    if not (watcher.folder / "events.jsonl").is_file():
+        raise UnderstudyError(f"There is no job in {options.folder}. A job folder holds events.jsonl.")
+    if options.cancel:
+        cancel(options.folder)
+    screen = Lines(sys.stdout) if options.json else Screen(sys.stdout)
+    if not options.json:
+        watcher.catch_up()
+        state = watcher.state
+        print(f"{state.command} on {state.host}, process {state.pid}: {state.state}. {state.text}")
+    with contextlib.closing(screen):
+        while not watcher.state.ended:
+            news = watcher.poll()
+            for event in news:
+                screen.show(event)
+            if not news:
+                time.sleep(0.2)
+    state = watcher.state
+    if state.state == "dead" or (state.state == "failed" and not options.json):
+        print("\n".join(watcher.log_tail()), file=sys.stderr)
+    if state.state != "done":
+        print(f"understudy: {state.text}", file=sys.stderr)
+    return state.exit_code
+
+
+def load_as_package() -> Callable:
+    """This folder as the package `understudy`, whatever the folder is called, and its `main`."""
+    root = Path(__file__).resolve().parent
+    spec = importlib.util.spec_from_file_location("understudy", root / "__init__.py",
+                                                  submodule_search_locations=[str(root)])
+    sys.modules["understudy"] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module("understudy.__main__").main
+
+
+if __name__ == "__main__":
+    sys.exit(main() if __package__ else load_as_package()())

@@ -24,6 +24,7 @@ from .files import make_folder
 
 BEAT = 0.5  # s between heartbeats
 PROGRESS_EVERY = 0.5  # s between progress events, so that a night of training stays within a few MB
+PROGRAM = Path(__file__).resolve().parent.parent / "__main__.py"
 STARTED = "UNDERSTUDY_STARTED"  # environment of a process that `start` began: "attached" or "detached"
 
 
@@ -75,7 +76,7 @@ class Job(Reporter):
         self._ended = threading.Event()
         self._stop = self._told = self._torn = False
         self._next_look = self._next_progress = 0.0
-        self._counted: tuple[object, float, float] = (None, 0.0, 0.0)  # what is counted, and where and when that began
+        self._counted = ("", 0.0, 0.0, 0.0)  # what is counted, where and when that began, where it is
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "Job":
@@ -121,11 +122,12 @@ class Job(Reporter):
 
     def progress(self, done: float, total: float, unit: str = "frames", **more: object) -> None:
         now = time.monotonic()
-        what, first, since = self._counted
-        if what != (total, unit) or done < first:
+        what, first, since, last = self._counted
+        again = what != unit or done < last  # something else is counted from now on
+        if again:
             first, since = done, now
-            self._counted = ((total, unit), first, since)
-        elif now < self._next_progress and done < total:
+        self._counted = (unit, first, since, done)
+        if now < self._next_progress and done < total and not again:
             return
         self._next_progress = now + PROGRESS_EVERY
         if done > first and now > since:
@@ -215,6 +217,9 @@ def sentence(error: BaseException, folder: Path | str | None = None) -> str:
     where = f" Details are in {Path(folder) / 'log.txt'}." if folder else ""
     if isinstance(error, MemoryError):
         return f"There is not enough memory. Use a smaller batch or close other programs.{where}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (f"{error.name} is not installed for {sys.executable}. Install it there, or run Understudy with the "
+                f"Python that has it.{where}")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}.{where}"
     first_line = next(iter(str(error).splitlines()), "")
@@ -283,7 +288,6 @@ def start(arguments: Sequence[str], folder: Path | str, python: str = sys.execut
     """
     folder = make_folder(folder)
     refuse_if_running(folder)
-    program = Path(__file__).resolve().parent.parent / "__main__.py"
     options = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": detach}
     try:
         (folder / "cancel").unlink(missing_ok=True)
@@ -291,7 +295,7 @@ def start(arguments: Sequence[str], folder: Path | str, python: str = sys.execut
         offset = events.stat().st_size if events.exists() else 0
         with open(folder / "log.txt", "ab") as log:
             process = subprocess.Popen(
-                [python, "-I", "-u", "-X", "utf8", str(program), *arguments],
+                [python, "-I", "-u", "-X", "utf8", str(PROGRAM), *arguments],
                 stdin=subprocess.DEVNULL if detach else subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, STARTED: "detached" if detach else "attached"}, **options)
     except OSError as error:
