@@ -135,7 +135,10 @@ def read_vertex_list(path: Path | str, vertex_count: int) -> np.ndarray:
 
 def check_vertex_list(values: object, vertex_count: int, name: str) -> np.ndarray:
     """The indices as (n,) int32, sorted, each once; UnderstudyError if there are none or one is out of range."""
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except ValueError:  # nested lists of unequal lengths
+        values = np.array([None])
     if values.dtype == bool and values.shape == (vertex_count,):
         values = np.flatnonzero(values)
     if values.size == 0:
