@@ -138,8 +138,8 @@ class Actor:
     def load(cls, folder: Path | str, tell: Tell = refuse) -> "Actor":
         """Read an actor folder with its shots, in the order of their names.
 
-        Raises UnderstudyError at the first fault; with `tell`, reports all faults to it instead, replaces faulty
-        values by defaults, and leaves `template` None where it cannot be read.
+        Raises UnderstudyError at the first fault; with `tell`, reports all faults to it instead and leaves a faulty
+        crop empty, a faulty unit NaN, a template that cannot be read None, other faulty values at their defaults.
         """
         folder = Path(folder).absolute()
         if not (folder / "actor.json").is_file():
@@ -150,12 +150,12 @@ class Actor:
         masks = read("masks", lambda v: isinstance(v, dict), "masks", {})
         read("input", lambda v: v == INPUT_SIZE, f"{INPUT_SIZE} (the network's input)", INPUT_SIZE)
         template = _load_template(folder / "template.obj", topology, tell)
-        crop = read("crop", lambda v: v is None or _is_crop(v), "four numbers: x, y, width, height", None)
+        crop = read("crop", lambda v: v is None or _is_crop(v), "four numbers: x, y, width, height", [])
         actor = cls(
             folder,
             read("name", lambda v: isinstance(v, str) and v.strip(), "a name", folder.name),
-            float(read("unit", lambda v: is_number(v) and v > 0, "metres per mesh unit, above 0", 1.0)),
-            crop and tuple(crop),
+            float(read("unit", lambda v: is_number(v) and v > 0, "metres per mesh unit, above 0", np.nan)),
+            None if crop is None else tuple(crop),
             read("transfer", lambda v: isinstance(v, str) and v, "a transfer curve", "sRGB"),
             *_load_masks(masks, topology["vertices"], 0 if template is None else len(template.vertices), tell),
             template)
@@ -184,7 +184,7 @@ class Actor:
         if vertices is None and status != "raw":
             raise UnderstudyError(f"The shot {name} has no vertices: only a raw shot can do without.")
         footage = Path(footage)
-        if not footage.exists() and not set("%#*") & set(footage.name):  # a pattern names an image sequence
+        if not footage.exists() and not set("%#") & set(footage.name):  # a pattern names an image sequence
             raise UnderstudyError(f"There is no footage at {footage}.")
         shot = Shot(folder, _stored_path(footage, self.folder), role, split, int(first_frame), float(fps), status)
         with _new_folder(folder) as temporary:
