@@ -5,8 +5,8 @@ Conventions. A picture is (H, W) uint8, row 0 at the top. A continuous point (x,
 these coordinates covers exactly `width` pixels from column x on. The network's input is 240 wide and 320 high.
 
 Every input, in training, validation and production, is made by the same single resampling: the affine map from input
-to picture is sampled bilinearly on a grid twice as fine as the input, and each 2 x 2 block is averaged. For a crop up to
-four times the input size that covers every picture pixel; larger ones are first reduced by whole pixel blocks.
+to picture is sampled bilinearly on a grid twice as fine as the input, and each 2 x 2 block is averaged. Below four times
+the input size that covers every picture pixel; larger crops are first reduced by whole pixel blocks (`block`).
 With the identity augmentation, training sees the very same pixels that production sees.
 """
 
@@ -63,15 +63,22 @@ def sample(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     picture : (H, W) uint8.    matrix : (3, 3) affine map from input to picture, continuous coordinates.
     Returns (320, 240) uint8. Beyond the picture its border pixels go on.
     """
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-    if scale > 4:  # bilinear taps half an input pixel apart would skip picture pixels: reduce by whole blocks first
-        picture, matrix = reduce(picture, int(scale / 2), matrix)
+    picture, matrix = reduce(picture, block(matrix), matrix)
     # pixel centres: fine grid pixel u has its centre at input coordinate (u + 0.5) / 2, picture pixel i at i + 0.5
     to_input = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])
     to_pixel = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
     fine = cv2.warpAffine(picture, (to_pixel @ matrix @ to_input)[:2], (2 * WIDTH, 2 * HEIGHT),
                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def block(matrix: np.ndarray) -> int:
+    """Size of the pixel blocks to average before sampling with `matrix`; 1 below four picture pixels an input pixel.
+
+    Bilinear taps half an input pixel apart would otherwise skip picture pixels.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    return 1 if scale < 4 else int(scale / 2)
 
 
 def reduce(picture: np.ndarray, factor: int, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

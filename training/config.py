@@ -1,0 +1,72 @@
+"""Every hyper-parameter of a training run in one frozen dataclass, with where its value comes from."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..core.errors import UnderstudyError
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run. Numbers without a source are the paper's (Sec. 4.1, 4.2).
+
+    The schedule is written in fractions of the run, so that the same curve stretches over any number of epochs or
+    minutes; for 200 epochs the defaults are the paper's 1, 5 and 30 epochs.
+    """
+
+    epochs: float = 200.0           # every training frame is shown this often. Ignored when minutes is set.
+    minutes: float | None = None    # run for this long instead. None = count epochs.
+    batch: int = 50                 # frames a step
+    components: int = 160           # width of the layer before the output; fewer when there are fewer frames
+    freeze_output: bool = False     # True = regress the PCA coefficients, never training the output layer
+    learning_rate: float = 1e-3     # peak, relative to the size of each layer's initial weights / LAYER_UNIT
+    ramp_up: float = 1 / 200        # geometric progression from learning_rate * ramp_start
+    ramp_start: float = 0.01
+    ramp_down: float = 30 / 200     # half a cosine to zero, and beta1 to beta1_end along the same curve
+    beta1: float = 0.9
+    beta1_end: float = 0.5
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    augment_ramp: float = 5 / 200   # strength of every augmentation grows linearly from zero
+    translation: float = 8.0        # input pixels, each axis, either way
+    rotation: float = 4.0           # degrees, either way
+    zoom: float = 0.05              # either way, as a ratio
+    brightness: float = 0.3         # of the training pictures' standard deviation, either way
+    contrast: float = 0.2           # either way, as a ratio
+    seed: int = 0
+    validation_frames: int = 400    # frames of the regular validations; the last one takes all
+
+    def __post_init__(self):
+        if not (self.epochs > 0 and self.batch >= 1 and self.components >= 1 and self.learning_rate > 0):
+            raise UnderstudyError("Epochs, batch, components and learning rate must be greater than zero.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise UnderstudyError("The time budget must be longer than zero minutes.")
+
+    @classmethod
+    def preset(cls, name: str) -> "Config":
+        """The configuration called `paper`, `quick` or `smoke`. Raises UnderstudyError for another name."""
+        if name not in PRESETS:
+            raise UnderstudyError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        return cls(**PRESETS[name])
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Config":
+        """A configuration as `to_json` wrote it. Raises UnderstudyError for unknown names and values of other types."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise UnderstudyError(f"The training configuration has the unknown entry {unknown[0]!r}.")
+        for name, value in values.items():
+            if not isinstance(value, (int, float, bool)) and not (name == "minutes" and value is None):
+                raise UnderstudyError(f"The training configuration's {name} should be a number, not {value!r}.")
+        return cls(**values)
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+PRESETS = {
+    "paper": {},
+    "quick": {"epochs": 15.0, "ramp_up": 0.03, "augment_ramp": 0.1, "ramp_down": 0.4},
+    "smoke": {"epochs": 1.0, "ramp_up": 0.1, "augment_ramp": 0.1, "ramp_down": 0.4, "validation_frames": 50},
+}

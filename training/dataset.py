@@ -1,0 +1,156 @@
+"""The training and validation frames of an actor: pictures on disk, decoded once; targets read from the mesh caches."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..core.actor import Actor, Shot
+from ..core.crop import HEIGHT, WIDTH, Crop, block, reduce, sample
+from ..core.errors import UnderstudyError
+from ..core.footage import open_footage
+from ..core.jobs import Reporter
+from .config import Config
+
+
+@dataclass
+class Frames:
+    """Frames of several shots in one row.
+
+    pictures : (N, H, W) uint8, memory-mapped; the part of each picture that augmentation can reach.
+    matrix : (3, 3) map from network input to such a picture, continuous pixels.
+    shots : the shots in order.    shot : (N,) index into shots.    sample : (N,) mesh sample in the shot.
+    whitening : mean and standard deviation over all pixels of all inputs (paper, Sec. 3.1), gray levels.
+    """
+
+    pictures: np.ndarray
+    matrix: np.ndarray
+    shots: list[Shot]
+    shot: np.ndarray
+    sample: np.ndarray
+    animated: np.ndarray
+    whitening: tuple[float, float]
+
+    def __post_init__(self):
+        self._caches = [shot.vertices() for shot in self.shots]
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def targets(self, indices: np.ndarray) -> np.ndarray:
+        """Cleaned positions of the animated vertices, (n, A, 3) float32, in mesh units."""
+        result = np.empty((len(indices), len(self.animated), 3), np.float32)
+        for row, index in enumerate(indices):
+            result[row] = self._caches[self.shot[index]][self.sample[index]][self.animated]
+        return result
+
+    def inputs(self, indices: np.ndarray, maps: np.ndarray | None = None) -> np.ndarray:
+        """Network inputs, (n, 320, 240) uint8; `maps` (n, 3, 3) moves them as training/augment.py says."""
+        result = np.empty((len(indices), HEIGHT, WIDTH), np.uint8)
+        for row, index in enumerate(indices):
+            matrix = self.matrix if maps is None else self.matrix @ maps[row]
+            result[row] = sample(self.pictures[index], matrix)
+        return result
+
+
+@contextlib.contextmanager
+def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | None, report: Reporter,
+                ) -> Iterator[Frames]:
+    """Decode the footage of `shots` into one file of pictures in `folder`, which goes when the block ends.
+
+    config : keep what its augmentation can reach; None = no augmentation will be asked for.
+    Raises UnderstudyError naming every footage that is missing, and for footage that does not fit its vertices.
+    """
+    if missing := [str(shot.footage_path()) for shot in shots if not shot.footage_path().exists()]:
+        raise UnderstudyError(f"Footage is missing: {', '.join(missing)}. Bring it back, or mark the shots as not cleaned.")
+    crop = Crop(*actor.crop)
+    used = [shot.frames() for shot in shots]
+    count = sum(map(len, used))
+    if not count:
+        raise UnderstudyError("All frames of these shots are excluded; nothing is left to learn from.")
+    path = folder / f".pictures.{os.getpid()}.{shots[0].split}.tmp"
+    pictures = region = size = frames = None
+    done, total, square = 0, 0.0, 0.0
+    try:
+        for shot, samples in zip(shots, used, strict=True):
+            with open_footage(shot.footage_path(), actor.transfer) as footage:
+                if region is None:
+                    size = footage.width, footage.height
+                    crop.check(*size)
+                    region = _Region(crop, size, config)
+                    pictures = _allocate(path, (count, *region.shape))
+                if (footage.width, footage.height) != size:
+                    raise UnderstudyError(f"{footage.path} has {footage.width} x {footage.height} pixels, other footage "
+                                          f"{size[0]} x {size[1]}; all shots need the same framing.")
+                last = shot.first_frame + int(samples[-1])
+                if last >= footage.frames:
+                    raise UnderstudyError(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
+                                          f"{last}. Check its first frame, or cut the vertices.")
+                wanted = set(samples.tolist())
+                first = shot.first_frame + int(samples[0])
+                for index, picture in enumerate(footage.iterate(first, last + 1, transform=region.cut), int(samples[0])):
+                    if index in wanted:
+                        pictures[done] = picture
+                        done += 1
+                        mean, deviation = cv2.meanStdDev(sample(picture, region.matrix))
+                        total, square = total + mean.item(), square + deviation.item() ** 2 + mean.item() ** 2
+                        if done % 100 == 0:
+                            report.check_cancel()
+                            report.progress(done, count, "pictures")
+        mean = total / count
+        whitening = mean, max(1.0, (square / count - mean * mean) ** 0.5)
+        frames = Frames(pictures, region.matrix, shots, np.repeat(np.arange(len(shots)), [len(u) for u in used]),
+                        np.concatenate(used), actor.animated, whitening)
+        yield frames
+    finally:
+        if frames is not None:
+            frames.pictures = None  # Windows removes no file that is still mapped
+        del pictures
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+class _Region:
+    """The part of a picture that is kept: the crop and what augmentation can bring in, on whole pixel blocks."""
+
+    def __init__(self, crop: Crop, size: tuple[int, int], config: Config | None):
+        self.block = block(crop.matrix())
+        left, top, right, bottom = crop.x, crop.y, crop.x + crop.width, crop.y + crop.height
+        if config is not None:
+            # half diagonal of the zoomed crop against its half sides, plus the shift: a safe outer bound
+            turn = np.radians(config.rotation)
+            zoom = 1 + config.zoom
+            wide = (crop.width * np.cos(turn) + crop.height * np.sin(turn)) * zoom - crop.width
+            high = (crop.height * np.cos(turn) + crop.width * np.sin(turn)) * zoom - crop.height
+            shift = config.translation * zoom * crop.width / WIDTH
+            left, right = left - wide / 2 - shift, right + wide / 2 + shift
+            top, bottom = top - high / 2 - shift, bottom + high / 2 + shift
+        low = [max(0, int(edge // self.block) - 1) * self.block for edge in (left, top)]
+        high = [min(whole // self.block, int(-(-edge // self.block)) + 1) * self.block
+                for edge, whole in zip((right, bottom), size, strict=True)]
+        self.columns, self.rows = slice(low[0], high[0]), slice(low[1], high[1])
+        self.shape = (high[1] - low[1]) // self.block, (high[0] - low[0]) // self.block
+        to_region = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
+        self.matrix = np.diag([1 / self.block, 1 / self.block, 1]) @ to_region @ crop.matrix()
+
+    def cut(self, picture: np.ndarray) -> np.ndarray:
+        return reduce(picture[self.rows, self.columns], self.block, np.eye(3))[0]
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A picture file of its final size. Its pages are reserved at once, so that a full disk is told now, not later."""
+    try:
+        with open(path, "wb") as file:
+            size = int(np.prod(shape))
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        return np.memmap(path, np.uint8, "r+", shape=shape)
+    except OSError as error:
+        raise UnderstudyError(f"{size / 1e9:.1f} GB for decoded pictures do not fit in {path.parent}: "
+                              f"{error.strerror}. Free some space and train again.") from error
