@@ -1,6 +1,7 @@
 """NumPy files from strangers: nothing pickled, and every declared size is checked before memory is taken."""
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,13 +11,16 @@ import numpy as np
 from .errors import UnderstudyError
 
 INFLATE_LIMIT = 2 << 30  # bytes; a compressed array is read whole, a longer one belongs into a memory-mapped format
+# what NumPy and zipfile raise for damaged files, found by damaging files at random
+DAMAGE = (OSError, ValueError, KeyError, EOFError, OverflowError, RuntimeError, NotImplementedError, struct.error,
+          tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npy(path: Path | str) -> np.ndarray:
     """Memory-map an .npy file, read-only. Raises UnderstudyError if it is damaged, cut short or holds objects."""
     try:
         return np.lib.format.open_memmap(path, mode="r")  # refuses objects: it never unpickles
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise UnderstudyError(f"Cannot read {path} as an .npy file: {_reason(error)}. Export it again.") from error
 
 
@@ -47,8 +51,7 @@ def read_npz_array(path: Path | str, name: str) -> np.ndarray:
             member.read(header_size)
             data = member.read(size)
         return np.frombuffer(data, dtype).reshape(shape, order=order)
-    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, struct.error,
-            zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise UnderstudyError(f"Cannot read {name!r} in {path}: {_reason(error)}. Export it again.") from error
 
 
@@ -56,7 +59,7 @@ def _names(path: Path | str) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise UnderstudyError(f"Cannot read {path} as an .npz file: {_reason(error)}. Export it again.") from error
 
 
@@ -68,8 +71,7 @@ def _open(path: Path | str, name: str) -> tuple[tuple[int, ...], np.dtype, bool,
                 raise ValueError("it is no plain array")
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
             header_size, info = member.tell(), archive.getinfo(f"{name}.npy")
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise UnderstudyError(f"Cannot read {name!r} in {path}: {_reason(error)}. Export it again.") from error
     if dtype.hasobject:
         raise UnderstudyError(f"The array {name!r} in {path} holds Python objects, which are never read. "

@@ -168,6 +168,8 @@ def npy_header(shape):
     ("a.mdd", b"\0\0", "not an MDD"),
     ("a.npy", npy_header((1 << 40, 5, 3)) + bytes(60), "Export it again"),
     ("a.npy", npy_header((-1, -20, 3)) + bytes(240), "Export it again"),
+    ("a.npy", npy_header((1 << 63, 3, 3)) + bytes(60), "Export it again"),
+    ("a.npy", npy_header((1, 5, 3)).replace(b"}", b" ") + bytes(60), "Export it again"),
     ("a.npy", b"no array", "Export it again"),
     ("a.npz", b"PK no zip", "Export it again"),
 ])
