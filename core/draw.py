@@ -147,7 +147,7 @@ def _colours(fractions: np.ndarray) -> np.ndarray:
 def _legend(image: np.ndarray, limit_mm: float) -> None:
     """A colour bar along the lower edge, from 0 to the limit."""
     height, width = image.shape[:2]
-    left, right, top = 24, width - 52, height - 14
+    left, right, top = 24, width - 58, height - 14
     if right - left < 40:
         return
     image[top:top + 6, left:right] = _colours(np.linspace(0, 1, right - left))[None]

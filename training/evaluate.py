@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import draw, metrics
-from ..core.actor import Actor, Shot
+from ..core.actor import ROLES, Actor, Shot
 from ..core.crop import network_input
 from ..core.errors import UnderstudyError
 from ..core.files import hash_file, make_folder, write_json, write_text
@@ -21,6 +21,7 @@ from ..core.solve import Solver
 from .report import MarkedFrame, write_report
 
 CHUNK = 64  # frames held at a time
+SHOWN = 12  # shots in the figures; the tables hold all
 METHODS = ("rmse_mm", "mean_mesh_mm", "nearest_mm")  # the solve and the two baselines
 
 
@@ -73,12 +74,12 @@ def evaluate(
 
     result = _result(actor, trained, path, split, training, measured, regions)
     report.status("Writing the report")
-    marked = _marked_frames(actor, trained, solver, measured, result["overall"]["rmse_mm"], report)
+    marked = _marked_frames(actor, trained, solver, measured[:SHOWN], result["overall"]["rmse_mm"], report)
     for shot_result, one in zip(result["shots"], measured, strict=True):
         shot_result["marked"] = [{"which": frame.which, "sample": frame.sample, "frame": frame.frame,
                                   "rmse_mm": frame.rmse_mm} for frame in marked if frame.shot == one.shot.name]
     _write_tables(out, result, measured, list(regions))
-    curves = {one.shot.name: (one.samples, one.errors[0, 0]) for one in measured}
+    curves = {one.shot.name: (one.shot.first_frame + one.samples, one.errors[0, 0]) for one in measured[:SHOWN]}
     write_report(out, result, curves, marked)
     write_json(out / "evaluation.json", result)
     for name, kind in (("report.html", "report"), ("evaluation.json", "table"), ("frames.csv", "table"),
@@ -91,7 +92,7 @@ def evaluate(
 def _check_same_mesh(actor: Actor, model: Model, path: Path) -> None:
     if model.topology != actor.template.hash:
         counts = len(model.template.vertices), len(actor.template.vertices)
-        raise UnderstudyError(f"{path} was trained on another mesh ({counts[0]} vertices) than the template of {actor.name} "
+        raise UnderstudyError(f"{path} was trained on another mesh ({counts[0]} vertices) than {actor.name} has "
                               f"({counts[1]} vertices, or another order). Name a model of this actor, or train one.")
     if not np.isclose(model.unit, actor.unit):
         raise UnderstudyError(f"{path} counts in units of {model.unit:g} m, the actor in {actor.unit:g} m. "
@@ -200,14 +201,14 @@ def _summary(measured: list[ShotErrors], regions: Iterable[str]) -> dict:
 
 def _result(actor: Actor, model: Model, path: Path, split: str, training: list[Shot], measured: list[ShotErrors],
             regions: dict[str, np.ndarray]) -> dict:
-    roles = dict.fromkeys(one.shot.role for one in measured)
+    roles = {role: found for role in ROLES if (found := [one for one in measured if one.shot.role == role])}
     overall = _summary(measured, regions)
     return {
         "headline": _headline(overall["regions"]["all"], split),
         "actor": actor.name,
         "split": split,
         "overall": overall,
-        "roles": {role: _summary([one for one in measured if one.shot.role == role], regions) for role in roles},
+        "roles": {role: _summary(found, regions) for role, found in roles.items()},
         "shots": [{"name": one.shot.name, "role": one.shot.role, **_summary([one], regions)} for one in measured],
         "region_vertices": {name: len(vertices) for name, vertices in regions.items()},
         "still_mm_per_frame": metrics.STILL_MM,
@@ -239,7 +240,7 @@ def _marked_frames(actor: Actor, model: Model, solver: Solver, measured: list[Sh
                    report: Reporter) -> list[MarkedFrame]:
     """The worst, the median and the best frame of each shot, drawn as rows of Figure 7."""
     triangles, view = actor.template.triangles(), draw.View.front(actor.template.vertices)
-    limit = _round_up(4 * rmse_mm)  # one scale for all rows, on which usual errors show
+    limit = _round_up(2 * rmse_mm)  # one scale for all rows, on which usual errors show
     marked = []
     for one in measured:
         report.check_cancel()

@@ -42,9 +42,10 @@ td { text-align: right; } th.name, td.name { text-align: left; padding-left: 0; 
 td.strong { font-weight: 600; color: var(--accent); }
 tr.sum td { border-top: 2px solid var(--line); border-bottom: 0; font-weight: 600; }
 svg { width: 100%; height: auto; display: block; }
-.row { display: grid; grid-template-columns: 110px 1fr; gap: 14px; align-items: center; margin: 0 0 6px; }
+.row { display: grid; grid-template-columns: 124px 1fr; gap: 12px; align-items: center; margin: 0 0 6px; }
+.row div { overflow-wrap: anywhere; }
 .row img { width: 100%; display: block; border-radius: 4px; }
-.row small { color: var(--soft); display: block; line-height: 1.4; }
+.row small { color: var(--soft); display: block; white-space: nowrap; line-height: 1.4; }
 .columns { display: grid; grid-template-columns: repeat(4, 1fr); text-align: center; color: var(--soft); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 12px 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -75,7 +76,7 @@ def write_report(out: Path, result: dict, curves: dict[str, tuple[np.ndarray, np
     with atomic(out / "figure6.png") as temporary:
         figure6(curves, marked, "#1d2126").savefig(temporary, dpi=130, facecolor="white")
     with atomic(out / "figure7.png") as temporary:
-        figure7(marked).savefig(temporary, dpi=110, facecolor="white")
+        figure7(marked).savefig(temporary, dpi=110, facecolor="white", bbox_inches="tight")
     write_text(out / "report.html", _page(result, _svg(figure6(curves, marked, INK)), marked))
 
 
@@ -89,11 +90,9 @@ def figure6(curves: dict[str, tuple[np.ndarray, np.ndarray]], marked: list[Marke
         strip.plot(np.arange(frames[0], frames[-1] + 1), line, color=LINE, linewidth=1.1)
         for mark in (mark for mark in marked if mark.shot == name):
             strip.plot(mark.frame, mark.rmse_mm, "o", color=DOT, markersize=6)
-            strip.annotate(mark.which, (mark.frame, mark.rmse_mm), (0, 6), textcoords="offset points", ha="center",
-                           color=ink, fontsize=8.5)
         strip.set_title(name, loc="left", color=ink, fontsize=10)
         strip.set_ylabel("RMSE, mm", color=ink, fontsize=9)
-        strip.set_ylim(0, max(1.3 * float(rmse.max()), 1e-3))
+        strip.set_ylim(0, max(1.1 * float(rmse.max()), 1e-3))
         strip.margins(x=0.01)
         strip.tick_params(colors=ink, labelsize=8.5, length=3)
         strip.set_facecolor("none")
@@ -138,6 +137,8 @@ def _page(result: dict, svg: str, marked: list[MarkedFrame]) -> str:
         "The figures say nothing about footage that the model has not seen.</p>")
     regions = list(overall["regions"])
     shots = result["shots"]
+    drawn = len({mark.shot for mark in marked})
+    rest = "" if drawn == len(shots) else f" The first {drawn} of {len(shots)} shots are drawn."
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: evaluation</title><style>{STYLE}</style></head><body><main>
@@ -146,7 +147,7 @@ def _page(result: dict, svg: str, marked: list[MarkedFrame]) -> str:
 {_tiles(overall["regions"]["all"])}
 <h2>Every frame</h2>
 <p class="note">RMSE over the animated vertices, frame by frame. Each strip has its own scale; the orange dots are the
-frames shown below.</p>
+frames shown below.{rest}</p>
 {svg}
 <h2>Marked frames</h2>
 <p class="note">The worst, the median and the best frame of each shot. All differences share one colour scale.</p>
@@ -190,7 +191,8 @@ def _rows(marked: list[MarkedFrame]) -> str:
         image = base64.b64encode(draw.png(mark.row)).decode()
         shot = escape(mark.shot)
         label = f"{shot}<small>frame {mark.frame}<br>{mark.which}, {mark.rmse_mm:.2f} mm</small>"
-        rows.append(f'<div class="row"><div>{label}</div><img alt="{shot}, frame {mark.frame}" src="data:image/png;base64,{image}"></div>')
+        picture = f'<img alt="{shot}, frame {mark.frame}" src="data:image/png;base64,{image}">'
+        rows.append(f'<div class="row"><div>{label}</div>{picture}</div>')
     return "\n".join(rows)
 
 
