@@ -6,6 +6,7 @@ Parses, calls one function of core or training, prints. Whatever is heavy is imp
 import argparse
 import contextlib
 import dataclasses
+import faulthandler
 import importlib.util
 import json
 import os
@@ -332,6 +333,7 @@ def run_job(options: argparse.Namespace, folder: Path | str, command: str, work:
 
         with Job(folder, command, show=show, version=__version__) as job:
             options.told = True  # from here on, the job's own last word says it
+            faulthandler.enable(2)  # a crash of C code leaves its Python lines in the log
             prepare()
             text = work(job)
     if not options.json:

@@ -35,6 +35,7 @@ EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
 CLOSING = {"done": 0, "failed": 1, "cancelled": 3}  # the last event, and the exit code that goes with it
 SILENCE = 10.0  # s without heartbeat that mean death where the process cannot be looked up. Not less: while torch is
 #                 imported from a cold disk, Python's lock is held, and the heartbeat with it, for several seconds
+SKEW = 60.0  # s that the clocks of two machines may differ
 BLOCK = 1 << 20  # bytes read at once, and the longest line that is believed
 
 
@@ -166,11 +167,12 @@ class Watcher:
     def _dead(self) -> bool:
         """Whether the process that said hello lives no more: looked up if it ran here, else silent for SILENCE.
 
-        The clocks of two machines may differ, so after the first look only a change of the heartbeat counts.
+        The clock is only asked at the first look; from then on a change of the heartbeat is what counts.
         """
         if self.state.state != "running":
             return False
-        if self.state.host == socket.gethostname() and not process_lives(self.state.pid):
+        here = self.state.host == socket.gethostname()
+        if here and not process_lives(self.state.pid):
             return True
         try:
             with open(self.folder / "heartbeat", "rb") as file:  # opening makes a file server look again
@@ -178,7 +180,8 @@ class Watcher:
         except OSError:
             beat = 0.0
         if self._beat is None:
-            self._beat = (beat, time.monotonic() - max(time.time() - beat, 0))
+            silent = time.time() - beat - (0 if here else SKEW)
+            self._beat = (beat, time.monotonic() - max(silent, 0))
         elif beat != self._beat[0]:
             self._beat = (beat, time.monotonic())
         return time.monotonic() - self._beat[1] > SILENCE
