@@ -164,6 +164,7 @@ def add_job_commands(command: Callable) -> None:
                        help="solve the frames A to B, B included (default: all)")
     solve.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
     solve.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
+    solve.add_argument("--engine", default="auto", metavar="E", help="auto (default), torch, openvino")
     solve.add_argument("--job", metavar="DIR", help="job folder (default: X.job beside the cache)")
     add_device(solve)
 
@@ -173,6 +174,7 @@ def add_job_commands(command: Callable) -> None:
     evaluate.add_argument("folder", metavar="ACTOR", help="the actor folder")
     evaluate.add_argument("--model", metavar="M", help="a model file (default: ACTOR/model.safetensors)")
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder of the report, and of the job")
+    add_device(evaluate)
 
     watch = command("watch", run_watch, "show a job that runs, or has run, anywhere",
                     "Ends with the job, and with its exit code. Ctrl-C ends the watching, not the job.",
@@ -222,16 +224,12 @@ def run_add_shot(options: argparse.Namespace) -> None:
 def run_check(options: argparse.Namespace) -> int:
     from .core.check import check
 
-    problems, warnings = check(options.folder)
-    if options.json:
-        answer(options, "", problems=problems, warnings=warnings)
-    else:
-        for text in problems:
-            print(f"problem: {text}")
-        for text in warnings:
-            print(f"warning: {text}")
-        print(f"{len(problems)} problems, {len(warnings)} warnings.")
-    return 1 if problems else 0
+    problems = check(options.folder)
+    errors = sum(problem.severity == "error" for problem in problems)
+    lines = [f"{problem.severity}: {problem.where}: {problem.message}" for problem in problems]
+    answer(options, "\n".join([*lines, f"{errors} errors, {len(problems) - errors} warnings."]),
+           errors=errors, problems=[dataclasses.asdict(problem) for problem in problems])
+    return 1 if errors else 0
 
 
 def answer(options: argparse.Namespace, text: str, **results: object) -> None:
@@ -290,9 +288,10 @@ def run_solve(options: argparse.Namespace) -> None:
         from .core.solve import solve
 
         sidecar = solve(model / "model.safetensors" if model.is_dir() else model, options.footage, out, first=first,
-                        last=last, batch=1 if options.online else options.batch, device=options.device, report=job)
-        job.results.update(sidecar)
-        return f"Wrote {out}."
+                        last=last, batch=1 if options.online else options.batch, device=options.device,
+                        engine=options.engine, report=job)
+        job.results.update({name: sidecar[name] for name in ("first", "last", "engine", "device", "batch")})
+        return f"Wrote frames {sidecar['first']} to {sidecar['last']} to {out}, solved by {sidecar['engine']}."
 
     run_job(options, options.job or out.with_suffix(".job"), "solve", work)
 
@@ -301,10 +300,23 @@ def run_evaluate(options: argparse.Namespace) -> None:
     def work(job) -> str:
         from .training.evaluate import evaluate
 
-        job.results.update(evaluate(options.folder, options.out, model=options.model, report=job))
-        return f"The report is {Path(options.out) / 'report.html'}."
+        result = evaluate(options.folder, options.out, model=options.model, report=job, device=options.device)
+        job.results.update(headline=result["headline"], overall=result["overall"])
+        return f"{table(result)}\n{result['headline']}\nThe report is {Path(options.out) / 'report.html'}."
 
     run_job(options, options.out, "evaluate", work)
+
+
+def table(result: dict) -> str:
+    """The errors of an evaluation by shot, in millimetres, beside both baselines."""
+    rows = [*result["shots"], {"name": "all", **result["overall"]}]
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'RMSE in mm':{width}}  frames   solved  mean mesh  nearest training frame"]
+    for row in rows:
+        of = row["regions"]["all"]
+        lines.append(f"{row['name']:{width}}  {row['frames']:6}  {of['rmse_mm']:7.2f}  {of['mean_mesh_mm']:9.2f}  "
+                     f"{of['nearest_mm']:22.2f}")
+    return "\n".join(lines)
 
 
 def run_job(options: argparse.Namespace, folder: Path | str, command: str, work: Callable,
@@ -333,7 +345,7 @@ def run_job(options: argparse.Namespace, folder: Path | str, command: str, work:
 
         with Job(folder, command, show=show, version=__version__) as job:
             options.told = True  # from here on, the job's own last word says it
-            faulthandler.enable(2)  # a crash of C code leaves its Python lines in the log
+            faulthandler.enable(2, all_threads=False)  # a crash in C code leaves its Python lines in the log
             prepare()
             text = work(job)
     if not options.json:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import Cancelled, UnderstudyError
-from .events import Watcher, cancel, refuse_if_running
+from .events import BLOCK, Watcher, cancel, refuse_if_running
 from .files import make_folder
 
 BEAT = 0.5  # s between heartbeats
@@ -171,6 +171,8 @@ class Job(Reporter):
             except OSError:
                 self._show = None
         line = json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        if len(line) > BLOCK:  # no reader would believe it, and a last word must be believed
+            line = json.dumps(head | {"text": "(too long to tell)"}).encode() + b"\n"
         if self._torn:
             line = b"\n" + line
         self._torn = os.write(self._file, line) < len(line)
