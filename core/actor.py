@@ -1,4 +1,4 @@
-"""The actor folder: one folder that travels, with everything about one actor's face (its layout is in docs).
+"""The actor folder: one folder that travels, with everything about one actor's face.
 
     actor.json                 name, unit, crop, transfer curve, topology, masks
     template.obj               the template mesh; its vertex order is the actor's topology
