@@ -22,7 +22,13 @@ test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
 demo: $(READY)
-	$(BIN)/python -m understudy --help
+	rm -rf demo && mkdir demo
+	$(BIN)/understudy sample demo/actor
+	$(BIN)/understudy train demo/actor --minutes 3
+	$(BIN)/understudy solve demo/actor demo/actor/footage/val_talk.mp4 --out demo/val_talk.pc2
+	$(BIN)/understudy compare demo/actor val_talk demo/val_talk.pc2 --out demo/val_talk.mp4
+	$(BIN)/understudy evaluate demo/actor --out demo/report
+	@echo "Look at demo/val_talk.mp4, demo/val_talk.png and demo/report/report.html"
 
 check: $(READY)
 	$(BIN)/ruff check .

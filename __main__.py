@@ -10,6 +10,7 @@ import faulthandler
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import textwrap
 import time
@@ -129,7 +130,7 @@ def add_actor_commands(command: Callable) -> None:
 
 
 def add_job_commands(command: Callable) -> None:
-    """sample, train, solve, evaluate, watch: what takes time, each a job folder."""
+    """sample, train, solve, evaluate, compare, watch: what takes time, each a job folder."""
     sample = command("sample", run_sample, "make a small actor with exact ground truth, to try things with",
                      "It is made from code alone, the same every time.", "demo")
     sample.add_argument("folder", metavar="DIR", help="the actor folder to make")
@@ -176,6 +177,15 @@ def add_job_commands(command: Callable) -> None:
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder of the report, and of the job")
     add_device(evaluate)
 
+    compare = command("compare", run_compare, "show a solve beside its cleaned shot, as a movie",
+                      "Input, target, inferred and difference, for the frames that both hold.",
+                      "otto talk talk.pc2 --out talk.mp4")
+    compare.add_argument("folder", metavar="ACTOR", help="the actor folder")
+    compare.add_argument("shot", metavar="SHOT", help="name of the cleaned shot")
+    compare.add_argument("solved", metavar="X.pc2", help="the solve of the shot's footage")
+    compare.add_argument("--out", required=True, metavar="M.mp4", help="the movie; its worst frame goes to M.png")
+    compare.add_argument("--frames", type=int, metavar="N", help="at most N frames, from the middle (default: all)")
+
     watch = command("watch", run_watch, "show a job that runs, or has run, anywhere",
                     "Ends with the job, and with its exit code. Ctrl-C ends the watching, not the job.",
                     "otto/runs/2026-03-01_18-00-00", "take.job --cancel")
@@ -198,7 +208,7 @@ def run_new(options: argparse.Namespace) -> None:
                          crop=options.crop, transfer=options.transfer)
     vertices, animated = len(actor.template.vertices), len(actor.animated)
     answer(options, f"Made {actor.folder}: {vertices} vertices, {animated} of them animated. "
-                    f"Next: understudy add-shot {options.folder} NAME ...",
+                    f"Next: understudy add-shot {shlex.quote(options.folder)} NAME ...",
            folder=actor.folder, vertices=vertices, animated=animated)
 
 
@@ -217,7 +227,7 @@ def run_add_shot(options: argparse.Namespace) -> None:
         options.name, options.footage, options.vertices, role=options.role, split=options.split,
         first_frame=options.first_frame, status=options.status)
     samples = len(shot.vertices())
-    answer(options, f"Added {shot.name} with {samples} samples. Next: understudy check {options.folder}",
+    answer(options, f"Added {shot.name} with {samples} samples. Next: understudy check {shlex.quote(options.folder)}",
            shot=shot.name, samples=samples)
 
 
@@ -248,7 +258,7 @@ def run_sample(options: argparse.Namespace) -> None:
         from .training.sample import make_sample
 
         make_sample(options.folder, report=job)
-        return f"Made {options.folder}. Next: understudy train {options.folder} --minutes 3"
+        return f"Made {options.folder}. Next: understudy train {shlex.quote(options.folder)} --minutes 3"
 
     folder = Path(options.folder)  # becomes an actor only when it is empty, so the job lies beside it
     run_job(options, folder.with_name(folder.name + ".job"), "sample", work)
@@ -274,7 +284,7 @@ def run_train(options: argparse.Namespace) -> None:
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)
         return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "
-                f"Next: understudy evaluate {options.folder} --out report")
+                f"Next: understudy evaluate {shlex.quote(options.folder)} --out report")
 
     run_job(options, folder, "train", work, tensorboard=options.tensorboard)
 
@@ -317,6 +327,20 @@ def table(result: dict) -> str:
         lines.append(f"{row['name']:{width}}  {row['frames']:6}  {of['rmse_mm']:7.2f}  {of['mean_mesh_mm']:9.2f}  "
                      f"{of['nearest_mm']:22.2f}")
     return "\n".join(lines)
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    out = Path(options.out)
+
+    def work(job) -> str:
+        from .core.compare import compare
+
+        result = compare(options.folder, options.shot, options.solved, out, frames=options.frames, report=job)
+        job.results.update(result)
+        return (f"Wrote {result['frames']} frames to {out}: {result['rmse_mm']:.2f} mm RMSE, at worst "
+                f"{result['worst_mm']:.2f} mm in frame {result['worst_frame']}.")
+
+    run_job(options, out.with_suffix(".job"), "compare", work)
 
 
 def run_job(options: argparse.Namespace, folder: Path | str, command: str, work: Callable,

@@ -62,7 +62,7 @@ class Screen:
             if (now := time.monotonic()) >= self._next_line:
                 self._next_line = now + LINE_EVERY
                 parts = (f"{event['done']:g} of {event['total']:g} {event['unit']}", pace(event), self._metrics())
-                self._print(f"{self._doing}: " + ", ".join(part for part in parts if part))
+                self._print((f"{self._doing}: " if self._doing else "") + ", ".join(part for part in parts if part))
             return
         from tqdm import tqdm
 

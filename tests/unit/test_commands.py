@@ -14,7 +14,7 @@ from understudy.__main__ import main
 from understudy.core import terminal
 from understudy.core.jobs import Job
 
-COMMANDS = ("new", "add-shot", "check", "sample", "train", "solve", "evaluate", "watch")
+COMMANDS = ("new", "add-shot", "check", "sample", "train", "solve", "evaluate", "compare", "watch")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
 
 
@@ -103,7 +103,8 @@ def test_masks_and_regions(run, folder):
     (folder / "lips.txt").write_text("1 2")
     np.save(folder / "face.npy", [0, 1, 2])
     code, out, _ = run("new", folder / "a", "--template", folder / "template.obj", "--unit", "mm", "--json",
-                       "--animated", folder / "face.npy", "--region", "lips", folder / "lips.txt", "--crop", 0, 0, 240, 320)
+                       "--animated", folder / "face.npy", "--region", "lips", folder / "lips.txt",
+                       "--crop", 0, 0, 240, 320)
     assert code == 0 and json.loads(out)["animated"] == 3
     saved = json.loads((folder / "a" / "actor.json").read_text())
     assert saved["masks"]["regions"] == {"lips": [1, 2]} and saved["crop"] == [0, 0, 240, 320]
@@ -186,7 +187,8 @@ def test_runs_as_a_file_from_a_folder_of_any_name(tmp_path):
     shutil.copytree(source / "core", root / "core", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(source / name, root / name)
-    done = subprocess.run([sys.executable, "-I", "-S", root / "__main__.py", "--version"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", "-S", root / "__main__.py", "--version"], capture_output=True,
+                          text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"understudy {understudy.__version__}\n", "")
 
 
