@@ -1,0 +1,115 @@
+"""Footage: a movie or an image sequence as gray pictures, counted from 0, each with its time.
+
+`open_footage` takes a movie (see `movie`), a folder of images, an image pattern or an image (see `sequence`). What gray
+means, and the one transfer curve, stand in `gray`. Footage is never held in memory: `read` gives one picture,
+`iterate` decodes in a thread of its own, a few pictures ahead of whoever consumes them.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UnderstudyError
+from .movie import Movie
+from .sequence import ImageSequence, is_sequence
+
+TRANSFERS = ("sRGB",)
+AHEAD = 8  # pictures decoded ahead of the consumer: enough to ride out uneven work, small in memory
+
+
+def open_footage(path: Path | str, transfer: str = "sRGB") -> "Footage":
+    """Open a movie, a folder of images, a pattern such as face.####.png or face.%04d.png, or one image of a sequence.
+
+    transfer : the declared transfer curve of the gray values; "sRGB" is the only one.
+    Raises UnderstudyError saying what is wrong: no such file, no movie, cut off, image missing, ...
+    """
+    if transfer not in TRANSFERS:
+        raise UnderstudyError(f"The transfer curve {transfer!r} is unknown; known: {', '.join(TRANSFERS)}.")
+    path = Path(path)
+    return Footage(ImageSequence(path) if is_sequence(path) else Movie(path))
+
+
+class Footage:
+    """Opened footage; a context manager. Use it from one thread.
+
+    path : Path.    width, height : pixels, upright.    frames : exact number.    fps : float, average (30 for images).
+    times : (N,) float64 seconds, the first 0.    variable : True if the frame rate varies.    warnings : sentences.
+    """
+
+    def __init__(self, source: Movie | ImageSequence):
+        self._source = source
+        self._reader = source.reader()
+        self.path, self.width, self.height = source.path, source.width, source.height
+        self.frames, self.fps, self.times, self.variable = source.frames, source.fps, source.times, source.variable
+        self.warnings: list[str] = source.warnings
+
+    @property
+    def identity(self) -> str:
+        """Short SHA-256 that tells this footage from other footage, for provenance."""
+        return self._source.identity
+
+    def read(self, index: int) -> np.ndarray:
+        """Picture `index`, (H, W) uint8 gray. Raises UnderstudyError if there is none or it cannot be decoded."""
+        self._check(index, index + 1)
+        return self._reader.read(index)
+
+    def iterate(self, start: int = 0, stop: int | None = None,
+                transform: Callable[[np.ndarray], Any] | None = None) -> Iterator[Any]:
+        """Pictures start to stop - 1 (None: to the end), decoded ahead in a thread.
+
+        transform : called on each picture in that thread, such as crop and resize; what it returns is yielded.
+        Ending or closing the iterator ends the thread. Errors of decoding and of `transform` are raised here.
+        """
+        stop = self.frames if stop is None else stop
+        self._check(start, stop)
+        return _ahead(self._source, range(start, stop), transform)
+
+    def _check(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.frames:
+            raise UnderstudyError(f"{self.path} has {self.frames} frames, 0 to {self.frames - 1}; frames {start} to "
+                                  f"{stop - 1} were asked for.")
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> "Footage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _ahead(source: Movie | ImageSequence, indices: range, transform: Callable | None) -> Iterator[Any]:
+    """Yield pictures that a thread decodes with a reader of its own."""
+    pictures: queue.Queue = queue.Queue(AHEAD)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            with contextlib.closing(source.reader()) as reader:
+                for index in indices:
+                    picture = reader.read(index)
+                    pictures.put((transform(picture) if transform else picture, None))
+                    if stop.is_set():
+                        return
+        except BaseException as error:  # raised again where the pictures are consumed
+            pictures.put((None, error))
+
+    thread = threading.Thread(target=work, name="footage", daemon=True)
+    thread.start()
+    try:
+        for _ in indices:
+            picture, error = pictures.get()
+            if error is not None:
+                raise error
+            yield picture
+    finally:
+        stop.set()
+        while not pictures.empty():  # lets a waiting put through; the thread then sees the event and ends
+            pictures.get()
+        thread.join()
