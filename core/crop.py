@@ -5,8 +5,8 @@ Conventions. A picture is (H, W) uint8, row 0 at the top. A continuous point (x,
 these coordinates covers exactly `width` pixels from column x on. The network's input is 240 wide and 320 high.
 
 Every input, in training, validation and production, is made by the same single resampling: the affine map from input
-to picture is sampled bilinearly on a grid twice as fine as the input, and each 2 x 2 block is averaged. Below four times
-the input size that covers every picture pixel; larger crops are first reduced by whole pixel blocks (`block`).
+to picture is sampled bilinearly on a grid twice as fine as the input, and each 2 x 2 block is averaged. Below four
+times the input size that covers every picture pixel; larger crops are first reduced by whole pixel blocks (`block`).
 With the identity augmentation, training sees the very same pixels that production sees.
 """
 

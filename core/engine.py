@@ -1,7 +1,7 @@
 """What runs the convolutions of a solve: PyTorch anywhere, OpenVINO on CPUs that have it installed.
 
-An engine is a function from (batch, 320, 240) uint8 inputs to (batch, 9720) float32 features. Its batch size is fixed: a
-short batch is filled up by the caller, so that a frame's result does not depend on how many others it came with.
+An engine is a function from (batch, 320, 240) uint8 inputs to (batch, 9720) float32 features. Its batch size is fixed:
+a short batch is filled up by the caller, so that a frame's result does not depend on how many others it came with.
 """
 
 import warnings
@@ -43,7 +43,7 @@ def reduced_precision(device: torch.device) -> bool:
 
 def make_engine(name: str, network: Network, whitening: tuple[float, float], device: torch.device, batch: int,
                 ) -> tuple[str, Engine]:
-    """The engine called `name` and what to call it in a sidecar. "auto": OpenVINO on a CPU if it is there, else PyTorch."""
+    """The engine called `name`, and what a sidecar calls it. "auto": OpenVINO on a CPU if it is there, else PyTorch."""
     if name not in ENGINES:
         raise UnderstudyError(f"There is no engine {name!r}; there are {', '.join(ENGINES)}.")
     if name == "openvino" and device.type != "cpu":

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .crop import Crop
 from .errors import UnderstudyError
@@ -70,8 +70,14 @@ class Model:
         about = {"format": FORMAT, "actor": self.actor, "topology": self.topology, "unit": self.unit,
                  "crop": [crop.x, crop.y, crop.width, crop.height], "transfer": self.transfer,
                  "architecture": {"name": "convolutional", "components": len(self.basis)}, **self.about}
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, {"understudy": json.dumps(about, ensure_ascii=False)})
+        write_tensors(path, tensors, about)
+
+
+def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], about: dict) -> None:
+    """Write tensors and their metadata to a safetensors file, atomically."""
+    content = save(tensors, {"understudy": json.dumps(about, ensure_ascii=False)})
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def confidence_weights(network: Network, animated: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
@@ -157,7 +163,7 @@ def _build(path: Path, about: dict, tensors: dict[str, torch.Tensor], network: N
     count = len(template.vertices)
     regions = {name.removeprefix("region."): value.astype(np.int32)
                for name, value in arrays.items() if name.startswith("region.")}
-    masks = {"animated": arrays["mask.animated"].astype(np.int32), "stabiliser": arrays["mask.stabiliser"].astype(np.int32)}
+    masks = {name: arrays[f"mask.{name}"].astype(np.int32) for name in ("animated", "stabiliser")}
     if template.vertices.shape != (count, 3):
         raise ValueError("the template's vertices are not (V, 3)")
     for name, mask in (masks | regions | {"faces": template.face_indices}).items():

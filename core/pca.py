@@ -1,4 +1,4 @@
-"""Principal components of mesh animation, for the output layer's initial weights (paper, Sec. 3.1). Needs numpy alone."""
+"""Principal components of mesh animation, for the output layer's initial weights (paper, Sec. 3.1)."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ def fit(targets: Callable[[np.ndarray], np.ndarray], frames: int, components: in
     """Mean and principal components of `frames` meshes, without holding them in memory.
 
     targets : gives the meshes of an index array (n,) as (n, A, 3) float32.    components : K wanted.
-    Returns mean (A, 3) float32, orthonormal basis (K', A, 3) float32 with the largest variance first, standard deviation
-    of each component (K',) float32 in mesh units, and the explained share of the variance, 0..1.
+    Returns mean (A, 3) float32, orthonormal basis (K', A, 3) float32 with the largest variance first, standard
+    deviation of each component (K',) float32 in mesh units, and the explained share of the variance, 0..1.
     K' = min(K, frames - 1, 3 A), at least 1.
 
     Subspace iteration (Halko et al. 2011) from a fixed random start: three passes over the data instead of a

@@ -75,7 +75,7 @@ def solve(
     model: Path | str,               # model file
     footage: Path | str,             # movie or image sequence
     out: Path | str,                 # .pc2, .mdd or .npz; a sidecar .json is written beside it
-    first: int = 0,                  # first footage frame, 0-based
+    first: int | None = None,        # first footage frame, 0-based. None = 0
     last: int | None = None,         # last footage frame, included. None = the end
     batch: int | None = None,        # as in Solver
     device: str = "auto",
@@ -92,7 +92,7 @@ def solve(
     loaded = load_model(model)
     with open_footage(footage, loaded.transfer) as source:
         loaded.crop.check(source.width, source.height)
-        last = source.frames - 1 if last is None else last
+        first, last = first or 0, source.frames - 1 if last is None else last
         if not 0 <= first <= last < source.frames:
             raise UnderstudyError(f"The range {first} to {last} is not in {source.path}, whose frames are 0 to "
                                   f"{source.frames - 1}.")

@@ -35,6 +35,7 @@ class Config:
     contrast: float = 0.2           # either way, as a ratio
     seed: int = 0
     validation_frames: int = 400    # frames of the regular validations; the last one takes all
+    checkpoint_seconds: float = 60  # what a crash can cost
 
     def __post_init__(self):
         if not (self.epochs > 0 and self.batch >= 1 and self.components >= 1 and self.learning_rate > 0):

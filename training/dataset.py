@@ -12,7 +12,7 @@ import numpy as np
 from ..core.actor import Actor, Shot
 from ..core.crop import HEIGHT, WIDTH, Crop, block, reduce, sample
 from ..core.errors import UnderstudyError
-from ..core.footage import open_footage
+from ..core.footage import Footage, open_footage
 from ..core.jobs import Reporter
 from .config import Config
 
@@ -63,55 +63,72 @@ def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | 
     """Decode the footage of `shots` into one file of pictures in `folder`, which goes when the block ends.
 
     config : keep what its augmentation can reach; None = no augmentation will be asked for.
-    Raises UnderstudyError naming every footage that is missing, and for footage that does not fit its vertices.
+    Raises UnderstudyError that tells of every footage that is missing or does not fit its vertices and the crop.
     """
-    if missing := [str(shot.footage_path()) for shot in shots if not shot.footage_path().exists()]:
-        raise UnderstudyError(f"Footage is missing: {', '.join(missing)}. Bring it back, or mark the shots as not cleaned.")
     crop = Crop(*actor.crop)
     used = [shot.frames() for shot in shots]
     count = sum(map(len, used))
     if not count:
         raise UnderstudyError("All frames of these shots are excluded; nothing is left to learn from.")
     path = folder / f".pictures.{os.getpid()}.{shots[0].split}.tmp"
-    pictures = region = size = frames = None
-    done, total, square = 0, 0.0, 0.0
-    try:
-        for shot, samples in zip(shots, used, strict=True):
-            with open_footage(shot.footage_path(), actor.transfer) as footage:
-                if region is None:
-                    size = footage.width, footage.height
-                    crop.check(*size)
-                    region = _Region(crop, size, config)
-                    pictures = _allocate(path, (count, *region.shape))
-                if (footage.width, footage.height) != size:
-                    raise UnderstudyError(f"{footage.path} has {footage.width} x {footage.height} pixels, other footage "
-                                          f"{size[0]} x {size[1]}; all shots need the same framing.")
-                last = shot.first_frame + int(samples[-1])
-                if last >= footage.frames:
-                    raise UnderstudyError(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
-                                          f"{last}. Check its first frame, or cut the vertices.")
-                wanted = set(samples.tolist())
-                first = shot.first_frame + int(samples[0])
-                for index, picture in enumerate(footage.iterate(first, last + 1, transform=region.cut), int(samples[0])):
-                    if index in wanted:
-                        pictures[done] = picture
-                        done += 1
-                        mean, deviation = cv2.meanStdDev(sample(picture, region.matrix))
-                        total, square = total + mean.item(), square + deviation.item() ** 2 + mean.item() ** 2
-                        if done % 100 == 0:
-                            report.check_cancel()
-                            report.progress(done, count, "pictures")
-        mean = total / count
-        whitening = mean, max(1.0, (square / count - mean * mean) ** 0.5)
+    with contextlib.ExitStack() as stack:
+        footages = _open_all(shots, used, crop, actor.transfer, stack)
+        region = _Region(crop, (footages[0].width, footages[0].height), config)
+        stack.callback(lambda: path.unlink(missing_ok=True))
+        pictures = _allocate(path, (count, *region.shape))
+        whitening = _decode(shots, used, footages, region, pictures, report)
         frames = Frames(pictures, region.matrix, shots, np.repeat(np.arange(len(shots)), [len(u) for u in used]),
                         np.concatenate(used), actor.animated, whitening)
-        yield frames
-    finally:
-        if frames is not None:
-            frames.pictures = None  # Windows removes no file that is still mapped
         del pictures
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+        try:
+            yield frames
+        finally:
+            frames.pictures = None  # Windows removes no file that is still mapped
+
+
+def _open_all(shots: list[Shot], used: list[np.ndarray], crop: Crop, transfer: str, stack: contextlib.ExitStack,
+              ) -> list[Footage]:
+    """The footage of every shot, checked against the shot, the crop and the first shot's framing."""
+    footages, wrong = [], []
+    for shot, samples in zip(shots, used, strict=True):
+        try:
+            footage = stack.enter_context(open_footage(shot.footage_path(), transfer))
+            crop.check(footage.width, footage.height)
+        except UnderstudyError as error:
+            wrong.append(f"Shot {shot.name}: {error}")
+            continue
+        footages.append(footage)
+        size, first = (footage.width, footage.height), (footages[0].width, footages[0].height)
+        if size != first:
+            wrong.append(f"Shot {shot.name}: {footage.path} has {size[0]} x {size[1]} pixels, the first shot "
+                         f"{first[0]} x {first[1]}; all shots need the same framing.")
+        if len(samples) and shot.first_frame + int(samples[-1]) >= footage.frames:
+            wrong.append(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
+                         f"{shot.first_frame + int(samples[-1])}. Check its first frame, or cut the vertices.")
+    if wrong:
+        raise UnderstudyError("\n".join(wrong))
+    return footages
+
+
+def _decode(shots: list[Shot], used: list[np.ndarray], footages: list[Footage], region: "_Region",
+            pictures: np.ndarray, report: Reporter) -> tuple[float, float]:
+    """Fill `pictures` with the used frames; returns mean and standard deviation of all input pixels."""
+    done, total, square = 0, 0.0, 0.0
+    for shot, samples, footage in zip(shots, used, footages, strict=True):
+        if not len(samples):
+            continue
+        wanted, first, last = set(samples.tolist()), int(samples[0]), int(samples[-1])
+        decoded = footage.iterate(shot.first_frame + first, shot.first_frame + last + 1, transform=region.cut)
+        for index, picture in enumerate(decoded, first):
+            if index not in wanted:
+                continue
+            pictures[done] = picture
+            mean, deviation = (value.item() for value in cv2.meanStdDev(sample(picture, region.matrix)))
+            total, square, done = total + mean, square + deviation ** 2 + mean ** 2, done + 1
+            report.progress(done, len(pictures), "pictures")
+            report.check_cancel()
+    mean = total / len(pictures)
+    return mean, max(1.0, (square / len(pictures) - mean * mean) ** 0.5)
 
 
 class _Region:

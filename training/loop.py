@@ -16,26 +16,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ..core import draw, pca
 from ..core.actor import Actor
 from ..core.crop import Crop
-from ..core.errors import Cancelled, UnderstudyError
-from ..core.files import atomic, make_folder, read_json, write_json
-from ..core.jobs import Reporter
-from ..core.metrics import loss_to_rmse
-from ..core.model import Model, load_model
-from ..core.network import CONVOLUTIONS, Network
 from ..core.engine import pick_device, reduced_precision
+from ..core.errors import Cancelled, UnderstudyError
+from ..core.files import make_folder, read_json, write_json
+from ..core.jobs import Reporter
+from ..core.metrics import loss_to_rmse, rmse_per_frame
+from ..core.model import Model, load_model, write_tensors
+from ..core.network import CONVOLUTIONS, Network
 from . import augment, schedule
 from .config import Config
 from .dataset import Frames, open_frames
 
 AHEAD = 4              # batches made in advance, beside the network
 STATUS_SECONDS = 2.0   # between progress events
-CHECKPOINT_SECONDS = 60.0
-VALIDATION_SHARE = 0.04  # of the time may go into regular validations
+VALIDATE_EVERY = 10    # training frames shown for each frame of a regular validation: about 4 % of the time
+PREVIEW_GROWTH = 1.25  # from one preview to the next, in frames shown: about 30 pictures for any length of run
+PREVIEW_ROWS = 4
 LAYER_UNIT = 0.02      # learning_rate holds for weights of this size (see `parameter_groups`)
 
 
@@ -69,7 +69,8 @@ def train(
         config = Config.from_json(read_json(run / "config.json").get("config", {}))
     run = make_folder(run or new_run(actor.folder))
     if resume is None:
-        write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name, "topology": actor.template.hash})
+        write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name,
+                                         "topology": actor.template.hash})
     cv2.setNumThreads(1)  # the pictures are made beside the network, which has the cores
 
     with contextlib.ExitStack() as stack:
@@ -113,9 +114,7 @@ class _State:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value.cpu()
         about = {"images": self.images, "seconds": self.seconds, "best": None if math.isinf(self.best) else self.best}
-        with atomic(path) as temporary:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary,
-                      {"understudy": json.dumps(about)})
+        write_tensors(path, {name: value.contiguous() for name, value in tensors.items()}, about)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Raises UnderstudyError when it is absent, damaged or of another network."""
@@ -133,7 +132,8 @@ class _State:
             self.images, self.seconds = int(about["images"]), float(about["seconds"])
             self.best = math.inf if about["best"] is None else float(about["best"])
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise UnderstudyError(f"Cannot resume from {path}: {error}. Start a new run, or start --from its model.") from error
+            raise UnderstudyError(f"Cannot resume from {path}: {error}. Start a new run, or go on --from its "
+                                  "model.") from error
 
 
 def parameter_groups(network: Network, config: Config) -> list[dict]:
@@ -184,7 +184,8 @@ def initialise_output(network: Network, mean: np.ndarray, basis: np.ndarray, dev
 def _continue_model(actor: Actor, path: Path | str) -> Model:
     model = load_model(path)
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
-        raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. Train from scratch.")
+        raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
+                              "Train from scratch.")
     return model
 
 
@@ -199,7 +200,8 @@ def _data_hash(shots: list) -> str:
     return digest.hexdigest()
 
 
-def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, report: Reporter, started: float) -> None:
+def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
+          started: float) -> None:
     config, model = state.config, state.model
     total = math.ceil(config.epochs * len(frames))
     to_cm2 = (model.unit / 0.01) ** 2  # the loss is in cm2 whatever the unit, as in the paper
@@ -211,7 +213,8 @@ def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, r
     seconds = lambda: resumed + time.monotonic() - began  # noqa: E731
     done = lambda images: min(1.0, seconds() / budget if budget else images / total)  # noqa: E731
     mean, deviation = state.model.whitening
-    last = {"status": seconds(), "checkpoint": seconds(), "validation": seconds(), "images": state.images, "took": 0.0}
+    every = VALIDATE_EVERY * min(config.validation_frames, len(validation)) if validation else math.inf
+    last = {"status": seconds(), "checkpoint": seconds(), "images": state.images}
     losses = torch.zeros(2)  # sum of losses and count since the last status
 
     for batch in _batches(frames, config, state.images, done, None if budget else total):
@@ -254,23 +257,29 @@ def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, r
             losses.zero_()
             last.update(status=now, images=state.images)
 
-        # Validate and save.
-        if validation is not None and now - last["validation"] > max(20.0, last["took"] / VALIDATION_SHARE):
-            before = seconds()
-            _validate(state, validation, config.validation_frames, run, report)
-            last.update(validation=seconds(), took=seconds() - before)
-        if now - last["checkpoint"] > CHECKPOINT_SECONDS:
+        # Validate and save. By position, not by the clock, so that a resumed run chooses the same model.
+        if validation is not None and state.images // every > (state.images - len(inputs)) // every:
+            _validate(state, validation, run, report)
+        if now - last["checkpoint"] > config.checkpoint_seconds:
             state.seconds = now
             state.save(run / "checkpoint.safetensors")
             last["checkpoint"] = seconds()
 
-    # Finish: the last weights against all validation frames, and the better of them and the best so far.
+    # Finish: the last weights are a candidate too; the best model is measured on every validation frame.
+    report.status("Validating")
     state.seconds = seconds()
     state.save(run / "checkpoint.safetensors")
-    if validation is not None:
-        _validate(state, validation, len(validation), run, report)
-    else:
+    if validation is None:
         model.save(run / "model.safetensors")
+        return
+    _validate(state, validation, run, report)
+    best = load_model(run / "model.safetensors")
+    model.network.load_state_dict(best.network.state_dict())
+    loss, shots = _validation_loss(state, validation, np.arange(len(validation)))
+    best.about["validation"] = {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(validation), "shots": shots}
+    best.save(run / "model.safetensors")
+    report.metrics(images=best.about["images"], final=True, validation_loss=loss,
+                   validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), shots=shots)
 
 
 @dataclasses.dataclass
@@ -304,13 +313,13 @@ def _batches(frames: Frames, config: Config, images: int, done, total: int | Non
             yield waiting.pop(0).result()
 
 
-def _predict(state: _State, frames: Frames, indices: np.ndarray) -> torch.Tensor:
-    """Predicted vertices without augmentation, (n, A, 3) float32 on the CPU."""
+def _predict(state: _State, frames: Frames, indices: np.ndarray) -> np.ndarray:
+    """Predicted vertices without augmentation, (n, A, 3) float32."""
     mean, deviation = state.model.whitening
     state.network.eval()
     with torch.no_grad():
         inputs = torch.from_numpy(frames.inputs(indices)).to(state.device)[:, None].float().sub_(mean).div_(deviation)
-        return state.network(inputs, state.precision).cpu().view(len(indices), -1, 3)
+        return state.network(inputs, state.precision).cpu().view(len(indices), -1, 3).numpy()
 
 
 def _validation_seconds(state: _State, validation: Frames | None) -> float:
@@ -324,21 +333,43 @@ def _validation_seconds(state: _State, validation: Frames | None) -> float:
     return (time.monotonic() - began) * len(validation) / len(indices) + 1.0
 
 
-def _validate(state: _State, validation: Frames, count: int, run: Path, report: Reporter) -> None:
-    """Loss over evenly spaced validation frames; keeps the model when it is the best so far."""
-    chosen = np.unique(np.linspace(0, len(validation) - 1, min(count, len(validation))).round().astype(int))
-    errors = np.empty(len(chosen))
-    for first in range(0, len(chosen), 50):
-        block = chosen[first:first + 50]
-        difference = _predict(state, validation, block).numpy() - validation.targets(block)
-        errors[first:first + 50] = np.square(difference).mean(axis=(1, 2))
-    to_cm2 = (state.model.unit / 0.01) ** 2
-    loss = float(errors.mean()) * to_cm2
-    by_shot = {shot.name: loss_to_rmse(float(errors[validation.shot[chosen] == i].mean()) * to_cm2, 10.0)
-               for i, shot in enumerate(validation.shots) if (validation.shot[chosen] == i).any()}
+def _validate(state: _State, validation: Frames, run: Path, report: Reporter) -> None:
+    """Loss over evenly spaced validation frames; keeps the model when it is the best so far, and shows some frames."""
+    count = min(state.config.validation_frames, len(validation))
+    chosen = np.linspace(0, len(validation) - 1, count).round().astype(int)
+    loss, shots = _validation_loss(state, validation, chosen)
     report.metrics(images=state.images, validation_loss=loss, validation_rmse=loss_to_rmse(loss, 10.0),
-                   validation_frames=len(chosen), shots=by_shot)
+                   validation_frames=count, shots=shots)
     if loss < state.best:
         state.best = loss
-        state.model.about["validation"] = {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(chosen), "shots": by_shot}
+        state.model.about["images"] = state.images
         state.model.save(run / "model.safetensors")
+    folder = make_folder(run / "previews")
+    shown = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdigit()]
+    if state.images >= PREVIEW_GROWTH * max(shown, default=0):
+        path = folder / f"{state.images:08d}.png"
+        draw.write_png(path, _preview(state, validation, chosen[:: -(-count // PREVIEW_ROWS)]))
+        report.artifact(path, "picture")
+
+
+def _validation_loss(state: _State, validation: Frames, chosen: np.ndarray) -> tuple[float, dict[str, float]]:
+    """Loss in cm2 over the chosen frames (paper, Sec. 4.2), and RMSE in mm by shot."""
+    losses = np.concatenate([
+        np.square(_predict(state, validation, block) - validation.targets(block)).mean(axis=(1, 2))
+        for block in np.array_split(chosen, -(-len(chosen) // 50))]) * (state.model.unit / 0.01) ** 2
+    of_shot = validation.shot[chosen]
+    return float(losses.mean()), {shot.name: loss_to_rmse(float(losses[of_shot == i].mean()), 10.0)
+                                  for i, shot in enumerate(validation.shots) if (of_shot == i).any()}
+
+
+def _preview(state: _State, validation: Frames, chosen: np.ndarray) -> np.ndarray:
+    """Input, target, inferred and difference of a few validation frames (the paper's Figure 7)."""
+    model, rows = state.model, []
+    view, triangles = draw.View.front(model.template.vertices), model.template.triangles()
+    for picture, truth, guess in zip(validation.inputs(chosen), validation.targets(chosen),
+                                     _predict(state, validation, chosen), strict=True):
+        whole = np.stack([model.template.vertices] * 2)
+        whole[0, model.animated], whole[1, model.animated] = truth, guess
+        error = rmse_per_frame(guess[None], truth[None], model.millimetres)[0]
+        rows.append(draw.comparison(picture, *whole, triangles, view, model.millimetres, f"{error:.2f} mm"))
+    return np.vstack(rows)

@@ -25,7 +25,7 @@ def test_layers_have_the_papers_sizes():
 def test_every_pair_halves_the_picture():
     network, shapes = Network(30), {}
     for name in CONVOLUTIONS:
-        getattr(network, name).register_forward_hook(lambda _m, _i, out, name=name: shapes.update({name: out.shape[1:]}))
+        getattr(network, name).register_forward_hook(lambda _, __, out, name=name: shapes.update({name: out.shape[1:]}))
     assert network(torch.zeros(1, 1, 320, 240)).shape == (1, 30)
     assert [tuple(shapes[f"conv{i}b"]) for i in range(1, 7)] == [
         (64, 160, 120), (96, 80, 60), (144, 40, 30), (216, 20, 15), (324, 10, 8), (486, 5, 4)]
