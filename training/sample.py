@@ -47,8 +47,8 @@ EXTREMES = [expression(**values) for values in (
     dict(pucker=1, jaw_open=0.3, brow_inner=1), dict(nose_wrinkle=1, brow_lower=0.6, lid_left=0.4, lid_right=0.4))]
 
 VOWELS = [expression(**values) for values in (
-    dict(jaw_open=0.42), dict(jaw_open=0.3, smile_left=0.15, smile_right=0.15), dict(jaw_open=0.28, funnel=0.55),
-    dict(jaw_open=0.1, pucker=0.75), dict(jaw_open=0.12, smile_left=0.4, smile_right=0.4), dict(jaw_open=0.2))]
+    dict(jaw_open=0.55), dict(jaw_open=0.4, smile_left=0.15, smile_right=0.15), dict(jaw_open=0.34, funnel=0.5),
+    dict(jaw_open=0.12, pucker=0.75), dict(jaw_open=0.15, smile_left=0.4, smile_right=0.4), dict(jaw_open=0.28))]
 CONSONANTS = [expression(**values) for values in (
     {}, {}, dict(frown=0.12), dict(funnel=0.25, pucker=0.2), dict(jaw_open=0.08),
     dict(jaw_open=0.05, nose_wrinkle=0.15))]
