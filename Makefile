@@ -1,6 +1,6 @@
 # make demo    set up, train on a made-up actor, solve a shot that nobody trained on, show the error (under 8 minutes)
 # make test    set up and run the tests
-# make check   ruff, pyright, tests
+# make check   ruff and the tests
 # make bench   measure this machine; prints and stores tables in benchmarks/
 # make clean   remove what the targets made, but not .venv
 #
@@ -32,7 +32,6 @@ demo: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/python -m pytest -m "not slow"
 
 bench: $(READY)

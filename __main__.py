@@ -359,7 +359,7 @@ def run_job(options: argparse.Namespace, folder: Path | str, command: str, work:
     with noise_to(folder / "log.txt") as (out, err), contextlib.ExitStack() as stack:
         screen = Lines(out) if options.json else Screen(err)
         stack.callback(screen.close)
-        listeners = [] if started else [screen.show]
+        listeners: list[Callable[[dict], None]] = [] if started else [screen.show]
         if tensorboard:
             listeners.append(mirror(folder / "tensorboard", stack))
 
@@ -422,7 +422,7 @@ def run_watch(options: argparse.Namespace) -> int:
         print("\n".join(watcher.log_tail()), file=sys.stderr)
     if state.state != "done":
         print(f"understudy: {state.text}", file=sys.stderr)
-    return state.exit_code
+    return state.exit_code or 0
 
 
 def load_as_package() -> Callable:

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import Cancelled, UnderstudyError
 from .events import BLOCK, Watcher, cancel, refuse_if_running
@@ -77,7 +78,7 @@ class Job(Reporter):
         self._stop = self._told = self._torn = False
         self._next_look = self._next_progress = 0.0
         self._counted = ("", 0.0, 0.0, 0.0)  # what is counted, where and when that began, where it is
-        self._handlers: dict[int, object] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Job":
         make_folder(self.folder)
@@ -192,7 +193,8 @@ class Job(Reporter):
 
     def _beat(self) -> None:
         (self.folder / "heartbeat").touch()
-        os.utime(self.folder / "heartbeat", (time.time(),) * 2)  # by the clock of this machine, not of a file server
+        now = time.time()
+        os.utime(self.folder / "heartbeat", (now, now))  # by the clock of this machine, not of a file server
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(BEAT):
@@ -228,7 +230,7 @@ def sentence(error: BaseException, folder: Path | str | None = None) -> str:
     return f"Unexpected {type(error).__name__}{f': {first_line}' if first_line else ''}.{where}"
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """What JSON can hold: numpy scalars and arrays become Python's, paths text, and what is not finite null."""
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}
@@ -290,7 +292,9 @@ def start(arguments: Sequence[str], folder: Path | str, python: str = sys.execut
     """
     folder = make_folder(folder)
     refuse_if_running(folder)
-    options = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": detach}
+    windows = os.name == "nt"
+    options: dict[str, Any] = {"creationflags": subprocess.CREATE_NO_WINDOW} if windows else {
+        "start_new_session": detach}
     try:
         (folder / "cancel").unlink(missing_ok=True)
         events = folder / "events.jsonl"
