@@ -213,12 +213,13 @@ def test_orientation_in_the_metadata_is_honoured(tmp_path, suffix, orientation, 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "uint8"), (".jpg", "uint8"), (".tif", "uint16"),
                                               (".exr", "half"), (".dpx", "uint16"), (".tif", "float")])
-@pytest.mark.parametrize("share", [0, 0.002, 0.1, 0.9])
+@pytest.mark.parametrize("share", [0, 0.002, 0.1, 0.7, 0.9])
 def test_an_image_that_is_cut_off_is_named(tmp_path, suffix, kind, share):
     noise = np.random.default_rng(0).random((H, W, 3), np.float32)
     pixels = (noise * np.iinfo(kind).max).astype(kind) if kind.startswith("u") else noise
-    save_oiio(tmp_path / f"a.1{suffix}", pixels, kind)
-    data = save_oiio(tmp_path / f"a.2{suffix}", pixels, kind).read_bytes()
+    depth = {"oiio__BitsPerSample": 10} if suffix == ".dpx" else {}
+    save_oiio(tmp_path / f"a.1{suffix}", pixels, kind, **depth)
+    data = save_oiio(tmp_path / f"a.2{suffix}", pixels, kind, **depth).read_bytes()
     (tmp_path / f"a.2{suffix}").write_bytes(data[:int(len(data) * share)])
     with open_footage(tmp_path) as footage, pytest.raises(UnderstudyError, match=f"a.2{suffix} cannot be read"):
         footage.read(1)
