@@ -1,17 +1,20 @@
 """What a worker process sets for itself before torch is loaded; the user sets nothing."""
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
 def prepare() -> None:
-    """Make glibc keep freed memory instead of mapping every large tensor anew.
+    """Make threads wait asleep, and make glibc keep freed memory instead of mapping every large tensor anew.
 
-    Mapping costs more than the arithmetic of the first layers: with it, the same training step ran at 46 instead of 82
-    frames a second. Does nothing with other C libraries.
+    Threads that spin while they wait take the cores from whoever they wait for: on 2 cores that other programs used
+    too, training ran at 8 frames a second with spinning and at 80 without. Mapping costs more than the arithmetic of
+    the first layers: benchmarks/README.md has the figures.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads its OpenMP
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
