@@ -1,42 +1,36 @@
 """The training loop (paper, Sec. 4): an actor folder in, a run folder with the best model out."""
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 
-from ..core import draw, pca
+from ..core import draw
 from ..core.actor import Actor
-from ..core.crop import Crop
-from ..core.engine import pick_device, reduced_precision
+from ..core.engine import pick_device
 from ..core.errors import Cancelled, UnderstudyError
 from ..core.files import make_folder, read_json, write_json
 from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
-from ..core.model import Model, load_model, write_tensors
-from ..core.network import CONVOLUTIONS, Network
+from ..core.model import load_model
 from . import augment, schedule
 from .config import Config
 from .dataset import Frames, open_frames
+from .state import Batch, State, continue_model, new_model
 
 AHEAD = 4              # batches made in advance, beside the network
 STATUS_SECONDS = 2.0   # between progress events
 VALIDATE_EVERY = 10    # training frames shown for each frame of a regular validation: about 4 % of the time
 PREVIEW_GROWTH = 1.25  # from one preview to the next, in frames shown: about 30 pictures for any length of run
 PREVIEW_ROWS = 4
-LAYER_UNIT = 0.02      # learning_rate holds for weights of this size (see `parameter_groups`)
 
 
 def new_run(actor_folder: Path | str) -> Path:
@@ -79,9 +73,9 @@ def train(
         validation = stack.enter_context(open_frames(actor, held_out, run, None, report)) if held_out else None
 
         report.status("Preparing the network")
-        model = _new_model(actor, frames, config) if start_from is None else _continue_model(actor, start_from)
+        model = new_model(actor, frames, config) if start_from is None else continue_model(actor, start_from)
         model.about = {"training": config.to_json(), "data": _data_hash(shots), "frames": len(frames)}
-        state = _State(model, config, pick_device(device))
+        state = State(model, config, pick_device(device))
         if resume is not None:
             state.load(run / "checkpoint.safetensors")
 
@@ -94,64 +88,6 @@ def train(
     return run
 
 
-class _State:
-    """All that changes while training, and that a checkpoint holds."""
-
-    def __init__(self, model: Model, config: Config, device: torch.device):
-        self.model, self.config, self.device = model, config, device
-        self.network = model.network.to(device)
-        self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), eps=config.epsilon,
-                                          fused=device.type in ("cpu", "cuda"))
-        self.images = 0               # training frames shown so far: where the run stands
-        self.seconds = 0.0            # spent training, over all sessions of this run
-        self.best = math.inf          # validation loss, cm2
-        self.precision = reduced_precision(device)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint atomically: weights, both Adam moments and where the run stands."""
-        tensors = {f"network.{name}": value.detach().cpu() for name, value in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value.cpu()
-        about = {"images": self.images, "seconds": self.seconds, "best": None if math.isinf(self.best) else self.best}
-        write_tensors(path, {name: value.contiguous() for name, value in tensors.items()}, about)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises UnderstudyError when it is absent, damaged or of another network."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {})["understudy"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()
-                                          if name.startswith("network.")})
-            for name, parameter in self.network.named_parameters():
-                self.optimizer.state[parameter] = {
-                    key: tensors[f"adam.{key}.{name}"].to("cpu" if key == "step" and self.device.type == "cpu"
-                                                          else self.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
-            self.images, self.seconds = int(about["images"]), float(about["seconds"])
-            self.best = math.inf if about["best"] is None else float(about["best"])
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise UnderstudyError(f"Cannot resume from {path}: {error}. Start a new run, or go on --from its "
-                                  "model.") from error
-
-
-def parameter_groups(network: Network, config: Config) -> list[dict]:
-    """One Adam group a layer, its learning rate in proportion to the size of the layer's initial weights.
-
-    Adam moves every weight by about the learning rate a step, whatever its size.
-    """
-    groups = []
-    for name in (*CONVOLUTIONS, "fc", "output"):
-        layer = getattr(network, name)
-        if name == "output" and config.freeze_output:
-            layer.requires_grad_(False)
-            continue
-        size = layer.weight.detach().square().mean().sqrt().item()
-        groups.append({"params": list(layer.parameters()), "scale": size / LAYER_UNIT})
-    return groups
-
-
 def _check_trainable(actor: Actor, report: Reporter) -> None:
     if actor.crop is None:
         raise UnderstudyError(f"The actor {actor.name} has no crop yet. Give it one in {actor.folder / 'actor.json'}.")
@@ -159,34 +95,6 @@ def _check_trainable(actor: Actor, report: Reporter) -> None:
         raise UnderstudyError(f"The actor {actor.name} has no cleaned training shot. Add one with role and split.")
     if not actor.validation_shots():
         report.warning("There is no validation shot: the last weights are kept, and nothing tells how good they are.")
-
-
-def _new_model(actor: Actor, frames: Frames, config: Config) -> Model:
-    """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
-    mean, basis, deviation, explained = pca.fit(frames.targets, len(frames), config.components)
-    network = Network(mean.size, len(basis))
-    generator = torch.Generator().manual_seed(config.seed)
-    for name in (*CONVOLUTIONS, "fc"):
-        layer = getattr(network, name)
-        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        torch.nn.init.zeros_(layer.bias)
-    initialise_output(network, mean, basis, deviation)
-    return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
-                 actor.stabiliser, actor.regions, frames.whitening, mean, basis, network)
-
-
-def initialise_output(network: Network, mean: np.ndarray, basis: np.ndarray, deviation: np.ndarray) -> None:
-    with torch.no_grad():
-        network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
-        network.output.bias.copy_(torch.from_numpy(mean.reshape(-1)))
-
-
-def _continue_model(actor: Actor, path: Path | str) -> Model:
-    model = load_model(path)
-    if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
-        raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
-                              "Train from scratch.")
-    return model
 
 
 def _data_hash(shots: list) -> str:
@@ -200,11 +108,10 @@ def _data_hash(shots: list) -> str:
     return digest.hexdigest()
 
 
-def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
+def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
           started: float) -> None:
     config, model = state.config, state.model
     total = math.ceil(config.epochs * len(frames))
-    to_cm2 = (model.unit / 0.01) ** 2  # the loss is in cm2 whatever the unit, as in the paper
     budget = None
     if config.minutes is not None:  # what reading took counts; the last validation is kept free
         spare = _validation_seconds(state, validation)
@@ -212,31 +119,16 @@ def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, r
     resumed, began = state.seconds, time.monotonic()
     seconds = lambda: resumed + time.monotonic() - began  # noqa: E731
     done = lambda images: min(1.0, seconds() / budget if budget else images / total)  # noqa: E731
-    mean, deviation = state.model.whitening
     every = VALIDATE_EVERY * min(config.validation_frames, len(validation)) if validation else math.inf
     last = {"status": seconds(), "checkpoint": seconds(), "images": state.images}
-    losses = torch.zeros(2)  # sum of losses and count since the last status
+    losses = []  # since the last status
 
-    for batch in _batches(frames, config, state.images, done, None if budget else total):
+    for batch in _batches(frames, config, state.images, done, None if budget else total, state.device.type != "cpu"):
         # One step.
         if done(state.images) >= 1:
             break
         fraction = done(state.images)
-        inputs = batch.inputs.to(state.device)[:, None].float().sub_(mean).div_(deviation)
-        gain, offset = batch.light.to(state.device).view(-1, 2, 1, 1, 1).unbind(1)
-        inputs = inputs.mul_(gain).add_(offset)
-        targets = batch.targets.to(state.device)
-        torch.manual_seed(config.seed * 1_000_003 + state.images)  # so that a resumed run drops the same features
-        state.network.train()
-        loss = F.mse_loss(state.network(inputs, state.precision), targets)
-        state.optimizer.zero_grad()
-        (loss * to_cm2).backward()
-        rate, beta1 = schedule.learning_rate(config, fraction), schedule.beta1(config, fraction)
-        for group in state.optimizer.param_groups:
-            group["lr"], group["betas"] = rate * group["scale"], (beta1, config.beta2)
-        state.optimizer.step()
-        state.images += len(inputs)
-        losses += torch.tensor([loss.item() * to_cm2, 1.0])
+        losses.append(state.step(batch, fraction))
 
         # Report status.
         now = seconds()
@@ -246,19 +138,20 @@ def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, r
             raise Cancelled(f"Training was stopped; {run} can be resumed.")
         if now - last["status"] > STATUS_SECONDS:
             speed = (state.images - last["images"]) / (now - last["status"])
-            train_loss = (losses[0] / losses[1]).item()
+            train_loss = sum(losses) / len(losses)
             report.progress(state.images, total if not budget else round(state.images / max(fraction, 1e-9)), "frames",
                             speed=speed, left=(budget - now) if budget else (total - state.images) / speed)
             report.metrics(images=state.images, seconds=now, epoch=state.images / len(frames), train_loss=train_loss,
-                           train_rmse=loss_to_rmse(train_loss, 10.0), learning_rate=rate,
+                           train_rmse=loss_to_rmse(train_loss, 10.0),
+                           learning_rate=schedule.learning_rate(config, fraction),
                            augmentation=schedule.augmentation(config, fraction))
             if not math.isfinite(train_loss):
                 raise UnderstudyError("Training diverged: the loss is no longer a number. Use a smaller learning rate.")
-            losses.zero_()
+            losses.clear()
             last.update(status=now, images=state.images)
 
         # Validate and save. By position, not by the clock, so that a resumed run chooses the same model.
-        if validation is not None and state.images // every > (state.images - len(inputs)) // every:
+        if validation is not None and state.images // every > (state.images - len(batch.light)) // every:
             _validate(state, validation, run, report)
         if now - last["checkpoint"] > config.checkpoint_seconds:
             state.seconds = now
@@ -282,24 +175,25 @@ def _loop(state: _State, frames: Frames, validation: Frames | None, run: Path, r
                    validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), shots=shots)
 
 
-@dataclasses.dataclass
-class _Batch:
-    inputs: torch.Tensor   # (n, 320, 240) uint8
-    light: torch.Tensor    # (n, 2) float32 gain and offset of the whitened picture
-    targets: torch.Tensor  # (n, 3 A) float32
+def _batches(frames: Frames, config: Config, images: int, done: Callable[[int], float], total: int | None,
+             sample_later: bool) -> Iterator[Batch]:
+    """Batches from frame `images` of the run on, made in threads beside the network. All randomness is by position.
 
+    sample_later : leave the resampling to the device that the network runs on.
+    """
 
-def _batches(frames: Frames, config: Config, images: int, done, total: int | None) -> Iterator[_Batch]:
-    """Batches from frame `images` of the run on, made in threads beside the network. All randomness is by position."""
-
-    def make(images: int, strength: float) -> _Batch:
+    def make(images: int, strength: float) -> Batch:
         epoch, place = divmod(images, len(frames))
         order = np.random.default_rng((config.seed, 1, epoch)).permutation(len(frames))
         indices = order[place:place + config.batch]
         rng = np.random.default_rng((config.seed, 2, images))
         maps = augment.matrices(config, strength, len(indices), rng)
         light = augment.light(config, strength, len(indices), rng)
-        return _Batch(torch.from_numpy(frames.inputs(indices, maps)), torch.from_numpy(light),
+        if sample_later:
+            pictures, maps = frames.pictures[indices], torch.from_numpy(frames.matrix @ maps).float()
+        else:
+            pictures, maps = frames.inputs(indices, maps), None
+        return Batch(torch.from_numpy(pictures), maps, torch.from_numpy(light),
                       torch.from_numpy(frames.targets(indices)).flatten(1))
 
     with ThreadPoolExecutor(2, "batches") as pool:
@@ -313,7 +207,7 @@ def _batches(frames: Frames, config: Config, images: int, done, total: int | Non
             yield waiting.pop(0).result()
 
 
-def _predict(state: _State, frames: Frames, indices: np.ndarray) -> np.ndarray:
+def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
     """Predicted vertices without augmentation, (n, A, 3) float32."""
     mean, deviation = state.model.whitening
     state.network.eval()
@@ -322,7 +216,7 @@ def _predict(state: _State, frames: Frames, indices: np.ndarray) -> np.ndarray:
         return state.network(inputs, state.precision).cpu().view(len(indices), -1, 3).numpy()
 
 
-def _validation_seconds(state: _State, validation: Frames | None) -> float:
+def _validation_seconds(state: State, validation: Frames | None) -> float:
     """How long the last validation will take: a few batches, measured."""
     if validation is None:
         return 0.0
@@ -333,7 +227,7 @@ def _validation_seconds(state: _State, validation: Frames | None) -> float:
     return (time.monotonic() - began) * len(validation) / len(indices) + 1.0
 
 
-def _validate(state: _State, validation: Frames, run: Path, report: Reporter) -> None:
+def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> None:
     """Loss over evenly spaced validation frames; keeps the model when it is the best so far, and shows some frames."""
     count = min(state.config.validation_frames, len(validation))
     chosen = np.linspace(0, len(validation) - 1, count).round().astype(int)
@@ -352,7 +246,7 @@ def _validate(state: _State, validation: Frames, run: Path, report: Reporter) ->
         report.artifact(path, "picture")
 
 
-def _validation_loss(state: _State, validation: Frames, chosen: np.ndarray) -> tuple[float, dict[str, float]]:
+def _validation_loss(state: State, validation: Frames, chosen: np.ndarray) -> tuple[float, dict[str, float]]:
     """Loss in cm2 over the chosen frames (paper, Sec. 4.2), and RMSE in mm by shot."""
     losses = np.concatenate([
         np.square(_predict(state, validation, block) - validation.targets(block)).mean(axis=(1, 2))
@@ -362,7 +256,7 @@ def _validation_loss(state: _State, validation: Frames, chosen: np.ndarray) -> t
                                   for i, shot in enumerate(validation.shots) if (of_shot == i).any()}
 
 
-def _preview(state: _State, validation: Frames, chosen: np.ndarray) -> np.ndarray:
+def _preview(state: State, validation: Frames, chosen: np.ndarray) -> np.ndarray:
     """Input, target, inferred and difference of a few validation frames (the paper's Figure 7)."""
     model, rows = state.model, []
     view, triangles = draw.View.front(model.template.vertices), model.template.triangles()
