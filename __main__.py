@@ -266,13 +266,15 @@ def run_sample(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     from .core.actor import Actor
-    from .core.errors import UsageError
+    from .core.errors import UnderstudyError, UsageError
 
     Actor.load(options.folder)  # says what is wrong before a run folder is made
     changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
                if (value := vars(options)[name]) is not None}
     if options.resume and (changes or options.start_from or options.run_folder):
         raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")
+    if options.resume and not (Path(options.resume) / "config.json").is_file():
+        raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
     folder = Path(options.resume or options.run_folder
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, sentences, --json. Long commands are tried in tests/worker/test_jobs.py."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -160,7 +161,23 @@ def test_bugs_are_no_tracebacks_either(run, monkeypatch):
 def test_resume_changes_nothing(run, actor):
     code, _, err = run("train", actor, "--resume", actor / "runs" / "a", "--batch", "10")
     assert code == 2 and "--resume" in err
+    code, _, err = run("train", actor, "--resume", actor / "runs" / "a")
+    assert code == 1 and "is no run" in err
     assert not (actor / "runs").exists()
+
+
+def test_metrics_are_mirrored_to_tensorboard(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from understudy.__main__ import mirror
+
+    with contextlib.ExitStack() as stack:
+        show = mirror(tmp_path, stack)
+        show({"type": "status", "time": 1.0, "text": "Training"})
+        for images in (50, 100):
+            show({"type": "metrics", "time": 1.0, "images": images, "train_loss": 1 / images, "shots": {"a": 1.0}})
+    found = reader.EventAccumulator(str(tmp_path)).Reload()
+    assert found.Tags()["scalars"] == ["train_loss"]
+    assert [(one.step, round(one.value, 6)) for one in found.Scalars("train_loss")] == [(50, 0.02), (100, 0.01)]
 
 
 def test_broken_model_fails_the_job(run, folder):
