@@ -163,8 +163,9 @@ def add_job_commands(command: Callable) -> None:
     solve.add_argument("--out", required=True, metavar="X.pc2", help="the cache to write; its sidecar is X.json")
     solve.add_argument("--range", type=int, nargs=2, metavar=("A", "B"),
                        help="solve the frames A to B, B included (default: all)")
-    solve.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
-    solve.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
+    size = solve.add_mutually_exclusive_group()
+    size.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
+    size.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
     solve.add_argument("--engine", default="auto", metavar="E", help="auto (default), torch, openvino")
     solve.add_argument("--job", metavar="DIR", help="job folder (default: X.job beside the cache)")
     add_device(solve)
@@ -349,14 +350,12 @@ def run_job(options: argparse.Namespace, folder: Path | str, command: str, work:
             tensorboard: bool = False) -> None:
     """Do `work(job)` in a job folder, show it as the options say, and print the text that it returns."""
     from . import __version__
-    from .core.events import refuse_if_running
     from .core.files import make_folder
     from .core.jobs import STARTED, Job
     from .core.process import prepare
     from .core.terminal import Lines, Screen, noise_to
 
     folder = make_folder(folder)
-    refuse_if_running(folder)
     started = STARTED in os.environ  # by a program that reads the events itself
     with noise_to(folder / "log.txt") as (out, err), contextlib.ExitStack() as stack:
         screen = Lines(out) if options.json else Screen(err)
@@ -400,7 +399,7 @@ def mirror(folder: Path, stack: contextlib.ExitStack) -> Callable[[dict], None]:
 def run_watch(options: argparse.Namespace) -> int:
     from .core.errors import UnderstudyError
     from .core.events import Watcher, cancel
-    from .core.terminal import Lines, Screen
+    from .core.terminal import Lines, Screen, printable
 
     watcher = Watcher(options.folder)
     if not (watcher.folder / "events.jsonl").is_file():
@@ -411,7 +410,7 @@ def run_watch(options: argparse.Namespace) -> int:
     if not options.json:
         watcher.catch_up()
         state = watcher.state
-        print(f"{state.command} on {state.host}, process {state.pid}: {state.state}. {state.text}")
+        print(printable(f"{state.command} on {state.host}, process {state.pid}: {state.state}. {state.text}"))
     with contextlib.closing(screen):
         while not watcher.state.ended:
             news = watcher.poll()
@@ -421,9 +420,9 @@ def run_watch(options: argparse.Namespace) -> int:
                 time.sleep(0.2)
     state = watcher.state
     if state.state == "dead" or (state.state == "failed" and not options.json):
-        print("\n".join(watcher.log_tail()), file=sys.stderr)
+        print("\n".join(map(printable, watcher.log_tail())), file=sys.stderr)
     if state.state != "done":
-        print(f"understudy: {state.text}", file=sys.stderr)
+        print(printable(f"understudy: {state.text}"), file=sys.stderr)
     return state.exit_code or 0
 
 

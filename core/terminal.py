@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from .errors import UnderstudyError
+
 LINE_EVERY = 10.0  # s between progress lines where no bar can be drawn
 
 
@@ -80,12 +82,16 @@ class Screen:
         return ", ".join(f"{name.replace('_', ' ')} {value:.2f} mm" for name, value in self._errors.items())
 
     def _print(self, text: str) -> None:
-        """A line above the bar. What cannot be printed is replaced: the text may come from anybody's file."""
-        text = "".join(letter if letter.isprintable() else "?" for letter in text)
+        """A line above the bar."""
         if self._bar is not None:
-            self._bar.write(text, file=self.out)
+            self._bar.write(printable(text), file=self.out)
         else:
-            print(text, file=self.out, flush=True)
+            print(printable(text), file=self.out, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text without control characters: it may come from anybody's file, and a terminal obeys them."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else "?" for letter in text)
 
 
 def pace(event: dict) -> str:
@@ -111,10 +117,13 @@ def duration(seconds: float) -> str:
 @contextlib.contextmanager
 def noise_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
     """Send what libraries and C code write to standard output and error into a log; yield streams to the real ones."""
+    try:
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise UnderstudyError(f"Cannot write {log}: {error.strerror}. Check that its folder can be written.") from error
     sys.stdout.flush()
     sys.stderr.flush()
     real = os.dup(1), os.dup(2)
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     streams = [open(number, "w", encoding="utf-8", errors="backslashreplace") for number in real]
     os.dup2(sink, 1)
     os.dup2(sink, 2)

@@ -146,6 +146,21 @@ def test_mistakes_get_a_sentence(run, folder, actor, monkeypatch, arguments, say
     assert "Traceback" not in run(*arguments)[2]
 
 
+def test_job_folder_that_cannot_be_written(run, folder):
+    (folder / "x.job" / "log.txt").mkdir(parents=True)
+    code, _, err = run("solve", "m", "f", "--out", folder / "x.pc2")
+    assert code == 1 and "log.txt" in err and err.count("\n") == 1
+
+
+def test_hostile_job_cannot_steer_the_terminal(run, tmp_path):
+    hello = {"type": "hello", "time": 1.0, "command": "\x1b[2J", "pid": 1, "host": "\x07"}
+    failed = {"type": "failed", "time": 1.0, "text": "a\nunderstudy: b\x1b]0;c"}
+    (tmp_path / "events.jsonl").write_text(json.dumps(hello) + "\n" + json.dumps(failed) + "\n")
+    (tmp_path / "log.txt").write_text("\x1b[31mred")
+    code, out, err = run("watch", tmp_path)
+    assert code == 1 and not {"\x1b", "\x07"} & set(out + err)
+
+
 def test_debug_shows_where(run, folder):
     code, _, err = run("watch", folder, "--debug")
     assert code == 1 and "Traceback" in err and err.rstrip().endswith("events.jsonl.")
