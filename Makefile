@@ -2,6 +2,7 @@
 # make test    set up and run the tests
 # make check   ruff and the tests
 # make bench   measure this machine; prints and stores tables in benchmarks/
+# make pictures  make the pictures of the documentation, from the demo
 # make clean   remove what the targets made, but not .venv
 #
 # Everything is pinned and goes into .venv, once, and again when the pins change. It needs Python 3.11 or newer, found
@@ -16,7 +17,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench pictures clean
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
@@ -36,6 +37,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+
+pictures: demo
+	$(BIN)/python docs/pictures.py demo/actor
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache

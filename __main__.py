@@ -142,9 +142,9 @@ def add_job_commands(command: Callable) -> None:
                     "otto --resume otto/runs/2026-03-01_18-00-00", "otto --from otto/model.safetensors --epochs 5")
     train.add_argument("folder", metavar="DIR", help="the actor folder")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--preset", metavar="P", help="paper (200 epochs; default), quick, smoke (does it run at all?)")
+    length.add_argument("--preset", metavar="P", help="paper (200 epochs; default), quick (15), smoke (does it run at all?)")
     length.add_argument("--epochs", type=float, metavar="N", help="the paper's schedule over N epochs")
-    length.add_argument("--minutes", type=float, metavar="M", help="the same schedule over M minutes")
+    length.add_argument("--minutes", type=float, metavar="M", help="the schedule of preset quick over M minutes")
     length.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, as if it never had been")
     train.add_argument("--from", dest="start_from", metavar="MODEL", help="start from a model of the same topology")
     train.add_argument("--run", dest="run_folder", metavar="RUN", help="run folder (default: DIR/runs/DATE_TIME)")
@@ -283,7 +283,7 @@ def run_train(options: argparse.Namespace) -> None:
         from .training.config import Config
         from .training.loop import train
 
-        config = dataclasses.replace(Config.preset(options.preset or "paper"), **changes)
+        config = dataclasses.replace(Config.preset(options.preset or ("quick" if options.minutes else "paper")), **changes)
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)
         return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "

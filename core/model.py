@@ -50,6 +50,11 @@ class Model:
         return self.template.hash
 
     @property
+    def centimetres(self) -> float:
+        """Centimetres per mesh unit: the network works in centimetres, as the paper's did, whatever the mesh's unit."""
+        return 100 * self.unit
+
+    @property
     def millimetres(self) -> float:
         """Millimetres per mesh unit."""
         return 1000 * self.unit
@@ -81,7 +86,7 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], about: dic
 
 
 def confidence_weights(network: Network, animated: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
-    """Weights w with spread^2 = sum over features x_i^2 w_i, (9720, 1 + regions) float32, mesh units squared.
+    """Weights w with spread^2 = sum over features x_i^2 w_i, (9720, 1 + regions) float32, cm2.
 
     Behind the dropout layer everything is linear, so the mean variance of a vertex that dropout would cause needs no
     sampling: p / (1 - p) times the squared length of each feature's effect. Column 0 is all animated vertices, the

@@ -40,7 +40,7 @@ class Network(nn.Module):
 
         inputs : (N, 1, 320, 240) float32.    reduced : run the convolutions in bfloat16; the two linear layers
         always run in float32 (in bfloat16 they alone move vertices by up to 0.8 mm).
-        Returns (N, outputs) float32, in the unit of the training meshes.
+        Returns (N, outputs) float32, centimetres.
         """
         features = self.features(inputs, reduced)
         features = F.dropout(features, DROPOUT, self.training)

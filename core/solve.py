@@ -63,11 +63,11 @@ class Solver:
     @torch.inference_mode()
     def _solve_batch(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = self._features(batch)
-        animated = self._output(self._fc(features)).view(self.batch, -1, 3).cpu().numpy()
+        animated = (self._output(self._fc(features)) / self.model.centimetres).view(self.batch, -1, 3).cpu().numpy()
         vertices = np.empty((self.batch, *self.model.template.vertices.shape), np.float32)
         vertices[:] = self.model.template.vertices
         vertices[:, self.model.animated] = animated
-        spread = (features.square() @ self._spread).clamp_(min=0).sqrt_() * self.model.millimetres
+        spread = (features.square() @ self._spread).clamp_(min=0).sqrt_() * 10  # cm to mm
         return vertices, spread.cpu().numpy()
 
 

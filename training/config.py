@@ -19,7 +19,7 @@ class Config:
     batch: int = 50                 # frames a step
     components: int = 160           # width of the layer before the output; fewer when there are fewer frames
     freeze_output: bool = False     # True = regress the PCA coefficients, never training the output layer
-    learning_rate: float = 1e-3     # peak, relative to the size of each layer's initial weights / LAYER_UNIT
+    learning_rate: float = 1e-3     # peak, the one that Adam's authors recommend
     ramp_up: float = 1 / 200        # geometric progression from learning_rate * ramp_start
     ramp_start: float = 0.01
     ramp_down: float = 30 / 200     # half a cosine to zero, and beta1 to beta1_end along the same curve

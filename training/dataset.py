@@ -25,6 +25,7 @@ class Frames:
     matrix : (3, 3) map from network input to such a picture, continuous pixels.
     shots : the shots in order.    shot : (N,) index into shots.    sample : (N,) mesh sample in the shot.
     whitening : mean and standard deviation over all pixels of all inputs (paper, Sec. 3.1), gray levels.
+    footage : identity of each shot's footage.
     """
 
     pictures: np.ndarray
@@ -34,6 +35,7 @@ class Frames:
     sample: np.ndarray
     animated: np.ndarray
     whitening: tuple[float, float]
+    footage: dict[str, str]
 
     def __post_init__(self):
         self._caches = [shot.vertices() for shot in self.shots]
@@ -78,7 +80,8 @@ def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | 
         pictures = _allocate(path, (count, *region.shape))
         whitening = _decode(shots, used, footages, region, pictures, report)
         frames = Frames(pictures, region.matrix, shots, np.repeat(np.arange(len(shots)), [len(u) for u in used]),
-                        np.concatenate(used), actor.animated, whitening)
+                        np.concatenate(used), actor.animated, whitening,
+                        {shot.name: footage.identity for shot, footage in zip(shots, footages, strict=True)})
         del pictures
         try:
             yield frames

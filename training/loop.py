@@ -1,7 +1,6 @@
 """The training loop (paper, Sec. 4): an actor folder in, a run folder with the best model out."""
 
 import contextlib
-import hashlib
 import math
 import shutil
 import time
@@ -17,7 +16,7 @@ from ..core import draw
 from ..core.actor import Actor
 from ..core.engine import pick_device
 from ..core.errors import Cancelled, UnderstudyError
-from ..core.files import make_folder, read_json, write_json
+from ..core.files import atomic, hash_file, make_folder, read_json, write_json
 from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
 from ..core.model import load_model
@@ -51,8 +50,9 @@ def train(
 ) -> Path:
     """Train an actor's network and put its best model on validation at ACTOR/model.safetensors.
 
-    Returns the run folder: config.json, checkpoint.safetensors, model.safetensors, previews/. Raises UnderstudyError
-    for data that cannot be trained on, and Cancelled after saving a checkpoint when the reporter asks to stop.
+    Returns the run folder: config.json, start.safetensors (the untrained model), checkpoint.safetensors,
+    model.safetensors (the best on validation so far), previews/. Raises UnderstudyError for data that cannot be
+    trained on, and Cancelled after saving a checkpoint when the reporter asks to stop.
     """
     started = time.monotonic()
     actor = Actor.load(actor_folder)
@@ -73,18 +73,24 @@ def train(
         validation = stack.enter_context(open_frames(actor, held_out, run, None, report)) if held_out else None
 
         report.status("Preparing the network")
+        start, checkpoint = run / "start.safetensors", run / "checkpoint.safetensors"
+        if resume is not None and start.exists():
+            start_from = start  # whitening and components as they were, whatever became of the data
         model = new_model(actor, frames, config) if start_from is None else continue_model(actor, start_from)
-        model.about = {"training": config.to_json(), "data": _data_hash(shots), "frames": len(frames)}
+        model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
+                       "data": {shot.name: hash_file(shot.folder / "vertices.pc2") for shot in shots}}
+        if not start.exists():
+            model.save(start)
         state = State(model, config, pick_device(device))
-        if resume is not None:
-            state.load(run / "checkpoint.safetensors")
+        if resume is not None and checkpoint.exists():
+            state.load(checkpoint)
 
         report.status("Training")
         _loop(state, frames, validation, run, report, started)
 
-    shutil.copyfile(run / "model.safetensors", partial := actor.folder / ".model.partial")
-    partial.replace(actor.folder / "model.safetensors")
-    report.artifact(str(actor.folder / "model.safetensors"), "model")
+    with atomic(actor.folder / "model.safetensors") as temporary:
+        shutil.copyfile(run / "model.safetensors", temporary)
+    report.artifact(actor.folder / "model.safetensors", "model")
     return run
 
 
@@ -97,17 +103,6 @@ def _check_trainable(actor: Actor, report: Reporter) -> None:
         report.warning("There is no validation shot: the last weights are kept, and nothing tells how good they are.")
 
 
-def _data_hash(shots: list) -> str:
-    """A hash that changes with any vertex file or list of used frames."""
-    digest = hashlib.sha256()
-    for shot in shots:
-        digest.update(f"{shot.name}\0{shot.first_frame}\0{shot.footage}\0".encode())
-        digest.update(shot.frames().astype("<i8").tobytes())
-        stat = (shot.folder / "vertices.pc2").stat()
-        digest.update(f"{stat.st_size}".encode())
-    return digest.hexdigest()
-
-
 def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
           started: float) -> None:
     config, model = state.config, state.model
@@ -115,7 +110,7 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     budget = None
     if config.minutes is not None:  # what reading took counts; the last validation is kept free
         spare = _validation_seconds(state, validation)
-        budget = max(1.0, config.minutes * 60 - (time.monotonic() - started) - spare + state.seconds)
+        budget = max(1.0, config.minutes * 60 - (time.monotonic() - started) - spare)
     resumed, began = state.seconds, time.monotonic()
     seconds = lambda: resumed + time.monotonic() - began  # noqa: E731
     done = lambda images: min(1.0, seconds() / budget if budget else images / total)  # noqa: E731
@@ -123,7 +118,7 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     last = {"status": seconds(), "checkpoint": seconds(), "images": state.images}
     losses = []  # since the last status
 
-    for batch in _batches(frames, config, state.images, done, None if budget else total, state.device.type != "cpu"):
+    for batch in _batches(state, frames, done, None if budget else total):
         # One step.
         if done(state.images) >= 1:
             break
@@ -175,12 +170,9 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
                    validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), shots=shots)
 
 
-def _batches(frames: Frames, config: Config, images: int, done: Callable[[int], float], total: int | None,
-             sample_later: bool) -> Iterator[Batch]:
-    """Batches from frame `images` of the run on, made in threads beside the network. All randomness is by position.
-
-    sample_later : leave the resampling to the device that the network runs on.
-    """
+def _batches(state: State, frames: Frames, done: Callable[[int], float], total: int | None) -> Iterator[Batch]:
+    """Batches from where the run stands, made in threads beside the network. All randomness is by position."""
+    config, images, centimetres = state.config, state.images, state.model.centimetres
 
     def make(images: int, strength: float) -> Batch:
         epoch, place = divmod(images, len(frames))
@@ -189,12 +181,12 @@ def _batches(frames: Frames, config: Config, images: int, done: Callable[[int], 
         rng = np.random.default_rng((config.seed, 2, images))
         maps = augment.matrices(config, strength, len(indices), rng)
         light = augment.light(config, strength, len(indices), rng)
-        if sample_later:
+        if state.device.type != "cpu":  # a GPU samples faster itself
             pictures, maps = frames.pictures[indices], torch.from_numpy(frames.matrix @ maps).float()
         else:
             pictures, maps = frames.inputs(indices, maps), None
         return Batch(torch.from_numpy(pictures), maps, torch.from_numpy(light),
-                      torch.from_numpy(frames.targets(indices)).flatten(1))
+                      torch.from_numpy(frames.targets(indices)).flatten(1) * centimetres)
 
     with ThreadPoolExecutor(2, "batches") as pool:
         waiting = []
@@ -208,12 +200,13 @@ def _batches(frames: Frames, config: Config, images: int, done: Callable[[int], 
 
 
 def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
-    """Predicted vertices without augmentation, (n, A, 3) float32."""
+    """Predicted vertices without augmentation, (n, A, 3) float32, mesh units."""
     mean, deviation = state.model.whitening
     state.network.eval()
     with torch.no_grad():
         inputs = torch.from_numpy(frames.inputs(indices)).to(state.device)[:, None].float().sub_(mean).div_(deviation)
-        return state.network(inputs, state.precision).cpu().view(len(indices), -1, 3).numpy()
+        outputs = state.network(inputs, state.precision) / state.model.centimetres
+        return outputs.cpu().view(len(indices), -1, 3).numpy()
 
 
 def _validation_seconds(state: State, validation: Frames | None) -> float:
@@ -250,7 +243,7 @@ def _validation_loss(state: State, validation: Frames, chosen: np.ndarray) -> tu
     """Loss in cm2 over the chosen frames (paper, Sec. 4.2), and RMSE in mm by shot."""
     losses = np.concatenate([
         np.square(_predict(state, validation, block) - validation.targets(block)).mean(axis=(1, 2))
-        for block in np.array_split(chosen, -(-len(chosen) // 50))]) * (state.model.unit / 0.01) ** 2
+        for block in np.array_split(chosen, -(-len(chosen) // 50))]) * state.model.centimetres ** 2
     of_shot = validation.shot[chosen]
     return float(losses.mean()), {shot.name: loss_to_rmse(float(losses[of_shot == i].mean()), 10.0)
                                   for i, shot in enumerate(validation.shots) if (of_shot == i).any()}

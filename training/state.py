@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,13 @@ from . import augment, schedule
 from .config import Config
 from .dataset import Frames
 
-LAYER_UNIT = 0.02      # learning_rate holds for weights of this size (see `parameter_groups`)
-
 
 @dataclass
 class Batch:
     pictures: torch.Tensor     # (n, 320, 240) uint8 inputs; with maps (n, H, W) uint8, still to be sampled
     maps: torch.Tensor | None  # (n, 3, 3) float32 from input to picture
     light: torch.Tensor        # (n, 2) float32 gain and offset of the whitened picture
-    targets: torch.Tensor      # (n, 3 A) float32
+    targets: torch.Tensor      # (n, 3 A) float32 cm
 
     def inputs(self, device: torch.device) -> torch.Tensor:
         """(n, 1, 320, 240) float32 gray levels on the device."""
@@ -44,8 +42,9 @@ class State:
     def __init__(self, model: Model, config: Config, device: torch.device):
         self.model, self.config, self.device = model, config, device
         self.network = model.network.to(device)
-        self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), eps=config.epsilon,
-                                          fused=device.type in ("cpu", "cuda"))
+        self.network.output.requires_grad_(not config.freeze_output)
+        self.optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad],
+                                          eps=config.epsilon, fused=device.type in ("cpu", "cuda"))
         self.images = 0               # training frames shown so far: where the run stands
         self.seconds = 0.0            # spent training, over all sessions of this run
         self.best = math.inf          # validation loss, cm2
@@ -60,12 +59,12 @@ class State:
         targets = batch.targets.to(self.device)
         torch.manual_seed(config.seed * 1_000_003 + self.images)  # so that a resumed run drops the same features
         self.network.train()
-        loss = F.mse_loss(self.network(inputs, self.precision), targets) * (self.model.unit / 0.01) ** 2
+        loss = F.mse_loss(self.network(inputs, self.precision), targets)
         self.optimizer.zero_grad()
         loss.backward()
         rate, beta1 = schedule.learning_rate(config, done), schedule.beta1(config, done)
         for group in self.optimizer.param_groups:
-            group["lr"], group["betas"] = rate * group["scale"], (beta1, config.beta2)
+            group["lr"], group["betas"] = rate, (beta1, config.beta2)
         self.optimizer.step()
         self.images += len(inputs)
         return loss.item()
@@ -99,45 +98,27 @@ class State:
                                   "model.") from error
 
 
-def parameter_groups(network: Network, config: Config) -> list[dict]:
-    """One Adam group a layer, its learning rate in proportion to the size of the layer's initial weights.
-
-    Adam moves every weight by about the learning rate a step, whatever its size.
-    """
-    groups = []
-    for name in (*CONVOLUTIONS, "fc", "output"):
-        layer = getattr(network, name)
-        if name == "output" and config.freeze_output:
-            layer.requires_grad_(False)
-            continue
-        size = layer.weight.detach().square().mean().sqrt().item()
-        groups.append({"params": list(layer.parameters()), "scale": size / LAYER_UNIT})
-    return groups
-
-
 def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
     """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
-    mean, basis, deviation, explained = pca.fit(frames.targets, len(frames), config.components)
+    mean, basis, *_ = pca.fit(frames.targets, len(frames), config.components)
     network = Network(mean.size, len(basis))
     generator = torch.Generator().manual_seed(config.seed)
     for name in (*CONVOLUTIONS, "fc"):
         layer = getattr(network, name)
         torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         torch.nn.init.zeros_(layer.bias)
-    initialise_output(network, mean, basis, deviation)
+    with torch.no_grad():
+        network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
+        network.output.bias.copy_(torch.from_numpy(mean.reshape(-1) * 100 * actor.unit))
     return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
                  actor.stabiliser, actor.regions, frames.whitening, mean, basis, network)
 
 
-def initialise_output(network: Network, mean: np.ndarray, basis: np.ndarray, deviation: np.ndarray) -> None:
-    with torch.no_grad():
-        network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
-        network.output.bias.copy_(torch.from_numpy(mean.reshape(-1)))
-
-
 def continue_model(actor: Actor, path: Path | str) -> Model:
+    """A model to train further. Its whitening and components stay; crop, names and regions are the actor's of today."""
     model = load_model(path)
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
-    return model
+    return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
+                   stabiliser=actor.stabiliser)

@@ -126,6 +126,22 @@ def test_another_seed_ends_elsewhere(actor, tmp_path):
     assert not same(weights(one), weights(other))
 
 
+def test_the_unit_of_the_mesh_changes_nothing(original, actor, tmp_path):
+    """The same face in metres and in centimetres learns the same."""
+    metres = tmp_path / "metres"
+    template = Actor.load(actor).template
+    np.savez(tmp_path / "template.npz", vertices=template.vertices / 100, face_sizes=template.face_sizes,
+             face_indices=template.face_indices)
+    made = create_actor(metres, tmp_path / "template.npz", "m", "actor", np.arange(2, 12), crop=(12, 16, 240, 320))
+    for shot in Actor.load(actor).shots:
+        made.add_shot(shot.name, shot.footage_path(), shot.vertices() / 100, shot.role, shot.split)
+    logs = {folder: Log() for folder in (actor, metres)}
+    for folder, log in logs.items():
+        train(folder, SMALL, run=folder / "runs" / "x", report=log)
+    in_cm, in_m = (log.values[-1]["validation_rmse"] for log in logs.values())
+    assert in_m == pytest.approx(in_cm, rel=0.05)
+
+
 def test_the_output_layer_can_be_frozen(actor, tmp_path):
     run = train(actor, dataclasses.replace(SMALL, epochs=1, freeze_output=True), run=tmp_path / "run")
     free = train(actor, dataclasses.replace(SMALL, epochs=1), run=tmp_path / "free")
