@@ -142,7 +142,8 @@ def add_job_commands(command: Callable) -> None:
                     "otto --resume otto/runs/2026-03-01_18-00-00", "otto --from otto/model.safetensors --epochs 5")
     train.add_argument("folder", metavar="DIR", help="the actor folder")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--preset", metavar="P", help="paper (200 epochs; default), quick (15), smoke (does it run at all?)")
+    length.add_argument("--preset", metavar="P",
+                        help="paper (200 epochs; default), quick (15), smoke (does it run at all?)")
     length.add_argument("--epochs", type=float, metavar="N", help="the paper's schedule over N epochs")
     length.add_argument("--minutes", type=float, metavar="M", help="the schedule of preset quick over M minutes")
     length.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, as if it never had been")
@@ -223,10 +224,13 @@ def ask_unit(options: argparse.Namespace) -> str:
 
 def run_add_shot(options: argparse.Namespace) -> None:
     from .core.actor import Actor
+    from .core.footage import open_footage
 
-    shot = Actor.load(options.folder).add_shot(
-        options.name, options.footage, options.vertices, role=options.role, split=options.split,
-        first_frame=options.first_frame, status=options.status)
+    actor = Actor.load(options.folder)
+    with open_footage(options.footage, actor.transfer) as footage:
+        fps = footage.fps
+    shot = actor.add_shot(options.name, options.footage, options.vertices, role=options.role, split=options.split,
+                          first_frame=options.first_frame, status=options.status, fps=fps)
     samples = len(shot.vertices())
     answer(options, f"Added {shot.name} with {samples} samples. Next: understudy check {shlex.quote(options.folder)}",
            shot=shot.name, samples=samples)
@@ -283,7 +287,8 @@ def run_train(options: argparse.Namespace) -> None:
         from .training.config import Config
         from .training.loop import train
 
-        config = dataclasses.replace(Config.preset(options.preset or ("quick" if options.minutes else "paper")), **changes)
+        preset = options.preset or ("quick" if options.minutes else "paper")
+        config = dataclasses.replace(Config.preset(preset), **changes)
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)
         return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "

@@ -14,6 +14,7 @@ import understudy
 from understudy.__main__ import main
 from understudy.core import terminal
 from understudy.core.jobs import Job
+from understudy.core.movie_writer import MovieWriter
 
 COMMANDS = ("new", "add-shot", "check", "sample", "train", "solve", "evaluate", "compare", "watch")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
@@ -27,7 +28,10 @@ def folder(tmp_path):
     (folder / "template.obj").write_text(TEMPLATE)
     rest = np.array([[0, 0, 0], [4, 0, 0], [4, 4, 1], [0, 4, 0]], np.float32)
     np.save(folder / "moves.npy", rest + np.linspace(0, 0.5, 5, dtype=np.float32)[:, None, None])
-    (folder / "film é.mov").write_bytes(b"no movie")
+    with MovieWriter(folder / "film é.mov", 64, 64, 24) as movie:
+        for _ in range(7):
+            movie.write(np.zeros((64, 64), np.uint8))
+    (folder / "letter.mov").write_bytes(b"no movie")
     return folder
 
 
@@ -91,6 +95,8 @@ def test_new_add_shot_check(run, folder, actor):
     code, out, err = run("add-shot", actor, "röm 1", "--footage", folder / "film é.mov", "--vertices",
                          folder / "moves.npy", "--role", "extreme", "--split", "train", "--first-frame", "2")
     assert (code, err) == (0, "") and "5 samples" in out
+    assert json.loads((actor / "shots" / "röm 1" / "shot.json").read_text())["fps"] == 24  # the footage's own
+    (folder / "film é.mov").write_bytes(b"no movie any more")
     code, out, err = run("check", actor)
     assert code == 1 and err == ""
     assert "film é.mov" in out and "No crop is set" in out  # all at once
@@ -128,6 +134,8 @@ def test_unit_is_asked_on_a_terminal_only(run, folder, monkeypatch):
     (["new", "a", "--template", "template.obj", "--unit", "furlong"], "furlong"),
     (["add-shot", "actor", "a", "--footage", "none.mov", "--vertices", "moves.npy", "--role", "facs", "--split",
       "train"], "none.mov"),
+    (["add-shot", "actor", "a", "--footage", "letter.mov", "--vertices", "moves.npy", "--role", "facs", "--split",
+      "train"], "letter.mov"),
     (["add-shot", "actor", "a", "--footage", "film é.mov", "--vertices", "moves.npy", "--role", "ballet", "--split",
       "train"], "ballet"),
     (["train", "nowhere"], "nowhere is no actor folder"),

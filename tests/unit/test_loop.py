@@ -15,13 +15,12 @@ from understudy.core.errors import Cancelled, UnderstudyError
 from understudy.core.footage import open_footage
 from understudy.core.jobs import Reporter
 from understudy.core.model import load_model
-from understudy.core.movie_writer import MovieWriter
 from understudy.core.solve import Solver
 from understudy.training.config import Config
 from understudy.training.dataset import open_frames
 from understudy.training.loop import new_run, train
 
-FRAMES = 16
+FRAMES = 16  # of the tiny actor's shots
 SMALL = dataclasses.replace(Config.preset("smoke"), epochs=3, batch=8)
 
 
@@ -43,40 +42,6 @@ class Log(Reporter):
 
     def check_cancel(self):
         pass
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """An actor whose mouth follows a bright bar in the picture; the last frames are the validation shot."""
-    folder = tmp_path_factory.mktemp("actors")
-    grid = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
-    template = np.column_stack([grid, np.zeros(len(grid))]).astype(np.float32)
-    faces = np.array([[3 * i + j, 3 * i + j + 1, 3 * i + j + 4, 3 * i + j + 3] for i in range(3) for j in range(2)])
-    np.savez(folder / "template.npz", vertices=template, faces=faces)
-    actor = create_actor(folder / "actor", folder / "template.npz", 0.01, animated=np.arange(2, 12),
-                         crop=(12, 16, 240, 320), regions={"mouth": np.arange(4, 8)})
-    for name, split, seed in (("talk", "train", 0), ("held out", "validation", 1)):
-        opening = np.random.default_rng(seed).uniform(0, 1, FRAMES)
-        with MovieWriter(folder / f"{name}.mp4", 264, 352, 30) as movie:
-            for value in opening:
-                picture = np.full((352, 264), 60, np.uint8)
-                picture[150:160 + int(100 * value), 80:180] = 200
-                movie.write(picture)
-        vertices = np.repeat(template[None], FRAMES, 0)
-        vertices[:, 4:8, 1] -= 0.2 * opening[:, None]
-        actor.add_shot(name, folder / f"{name}.mp4", vertices, "pangram", split)
-    return folder / "actor"
-
-
-@pytest.fixture
-def actor(original, tmp_path):
-    shutil.copytree(original, tmp_path / "actor")
-    loaded = Actor.load(tmp_path / "actor")
-    for shot in loaded.shots:  # footage lies beside the original
-        shot.footage = str(original.parent / f"{shot.name}.mp4")
-        (shot.folder / "shot.json").write_text(json.dumps(
-            json.loads((shot.folder / "shot.json").read_text()) | {"footage": shot.footage}))
-    return tmp_path / "actor"
 
 
 def weights(run):
@@ -126,7 +91,7 @@ def test_another_seed_ends_elsewhere(actor, tmp_path):
     assert not same(weights(one), weights(other))
 
 
-def test_the_unit_of_the_mesh_changes_nothing(original, actor, tmp_path):
+def test_the_unit_of_the_mesh_changes_nothing(actor, tmp_path):
     """The same face in metres and in centimetres learns the same."""
     metres = tmp_path / "metres"
     template = Actor.load(actor).template

@@ -1,0 +1,63 @@
+"""What several tests share."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from understudy.core.actor import create_actor
+from understudy.core.crop import Crop
+from understudy.core.model import Model
+from understudy.core.movie_writer import MovieWriter
+from understudy.core.network import Network
+from understudy.core.topology import make_mesh
+
+ACTOR_FRAMES = 16
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A function that makes an untrained model of 8 vertices, 5 of them animated."""
+    return _small_model
+
+
+def _small_model(seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    vertices = np.random.default_rng(seed).standard_normal((8, 3)).astype(np.float32)
+    mesh = make_mesh(vertices, np.array([4, 4]), np.array([0, 1, 2, 3, 4, 5, 6, 7]))
+    animated = np.array([1, 2, 4, 5, 7], np.int32)
+    basis = np.random.default_rng(1).standard_normal((6, 5, 3)).astype(np.float32)
+    return Model("Zoë", 0.01, Crop(12, 16, 240, 320), "sRGB", mesh, animated, np.array([0], np.int32),
+                 {"lips": np.array([2, 4], np.int32), "brows": np.array([7], np.int32)}, (101.5, 42.25),
+                 vertices[animated], basis, Network(15, 6), {"validation": {"rmse_mm": 0.9}})
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory):
+    """An actor whose mouth follows a bright bar in the picture; the last frames are the validation shot."""
+    folder = tmp_path_factory.mktemp("actors")
+    grid = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
+    template = np.column_stack([grid, np.zeros(len(grid))]).astype(np.float32)
+    faces = np.array([[3 * i + j, 3 * i + j + 1, 3 * i + j + 4, 3 * i + j + 3] for i in range(3) for j in range(2)])
+    np.savez(folder / "template.npz", vertices=template, faces=faces)
+    actor = create_actor(folder / "actor", folder / "template.npz", 0.01, animated=np.arange(2, 12),
+                         crop=(12, 16, 240, 320), regions={"mouth": np.arange(4, 8)})
+    for name, split, seed in (("talk", "train", 0), ("held out", "validation", 1)):
+        opening = np.random.default_rng(seed).uniform(0, 1, ACTOR_FRAMES)
+        footage = folder / "actor" / f"{name}.mp4"  # inside, so that a copy of the folder is an actor of its own
+        with MovieWriter(footage, 264, 352, 30) as movie:
+            for value in opening:
+                picture = np.full((352, 264), 60, np.uint8)
+                picture[150:160 + int(100 * value), 80:180] = 200
+                movie.write(picture)
+        vertices = np.repeat(template[None], ACTOR_FRAMES, 0)
+        vertices[:, 4:8, 1] -= 0.2 * opening[:, None]
+        actor.add_shot(name, footage, vertices, "pangram", split)
+    return folder / "actor"
+
+
+@pytest.fixture
+def actor(original, tmp_path):
+    """A copy of the tiny actor's folder to do anything with."""
+    return shutil.copytree(original, tmp_path / "actor")
