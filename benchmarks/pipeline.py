@@ -1,0 +1,101 @@
+"""What a whole solve of a 1200 x 1600 H.264 movie costs beyond decoding it.
+
+As a program: the one side that measures all parts, since none needs other settings of the process.
+"""
+
+import functools
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from machine import cores
+from measure import Effort, Row, Side, Watch, in_turns, rate, serve
+
+from understudy.core.footage import open_footage
+from understudy.core.process import prepare
+
+PARTS = {
+    "pyav": "bare PyAV, decoding only",
+    "gray": "decoding to gray (Footage.iterate)",
+    "inputs": "decoding, crop and resize",
+    "network": "network alone, inputs ready",
+    "whole": "solve() to PC2, after its start",
+}
+
+
+def rows(folder: Path, device: str, ceilings: dict, effort: Effort) -> Iterator[Row]:
+    with Side("pipeline.py", device, str(folder)) as side:
+        turns = in_turns(effort, {part: functools.partial(side.measure, part=part) for part in PARTS})
+    made = {part: Row("solve of 1200 x 1600 H.264", what, device, turns[part]) for part, what in PARTS.items()}
+    rates = {part: row.median("rate") for part, row in made.items()}
+    made["whole"].against = made["gray"]
+    with open_footage(movie := folder / "movie.mp4") as footage:
+        megabits = 8e-6 * movie.stat().st_size / footage.frames * footage.fps
+    made["pyav"].limit = f"a movie of {megabits:.0f} Mbit/s"
+    made["whole"].limit = _limit(rates["inputs"], rates["network"], made["whole"].median("cores"))
+    made["whole"].limit += f". Starting took {made['whole'].median('start'):.1f} s"
+    yield from made.values()
+
+
+def _limit(inputs: float, network: float, busy: float) -> str:
+    """What limits a whole solve, from the frames a second of its two parts alone and the cores that it kept busy."""
+    if busy > 0.85 * cores():
+        return f"the cores, which both parts share: one after the other gives {1 / (1 / inputs + 1 / network):.0f}"
+    slower, speed = ("decoding", inputs) if inputs < network else ("the network", network)
+    return f"{slower}, alone {speed:.0f}; {busy:.1f} of {cores()} cores were busy"
+
+
+def side(device: str, folder: str) -> None:
+    prepare()
+    import av
+
+    from understudy.core.crop import network_input
+    from understudy.core.model import load_model
+    from understudy.core.solve import Solver, solve
+
+    movie, path = Path(folder) / "movie.mp4", Path(folder) / "model.safetensors"
+    model = load_model(path)
+
+    def cropped(picture):
+        return network_input(picture, model.crop)
+
+    def bare() -> int:
+        with av.open(str(movie)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            return sum(1 for _ in container.decode(video=0))
+
+    @functools.lru_cache(1)
+    def network() -> tuple:
+        with open_footage(movie) as footage:
+            inputs = list(footage.iterate(transform=cropped))
+        solver = Solver(model, device)
+        return solver, inputs, list(solver.stream(inputs[:solver.batch]))
+
+    def stream() -> int:
+        solver, inputs, _ = network()
+        return sum(len(vertices) for vertices, _ in solver.stream(inputs))
+
+    def whole() -> dict:
+        watch = Watch()
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            solve(path, movie, Path(scratch) / "out.pc2", device=device, report=watch)
+        return watch.result()
+
+    def measure(part: str) -> dict:
+        if part == "whole":
+            return whole()
+        if part == "pyav":
+            return rate(bare, 0)
+        if part == "network":
+            network()
+            return rate(stream, 0)
+        with open_footage(movie) as footage:
+            transform = cropped if part == "inputs" else None
+            return rate(lambda: sum(1 for _ in footage.iterate(transform=transform)), 0)
+
+    serve(measure)
+
+
+if __name__ == "__main__":
+    side(*sys.argv[1:])
