@@ -28,9 +28,9 @@ class Config:
     beta2: float = 0.999
     epsilon: float = 1e-8
     augment_ramp: float = 5 / 200   # strength of every augmentation grows linearly from zero
-    translation: float = 8.0        # input pixels, each axis, either way
+    translation: float = 14.0       # input pixels, each axis, either way
     rotation: float = 4.0           # degrees, either way
-    zoom: float = 0.05              # either way, as a ratio
+    zoom: float = 0.08              # either way, as a ratio
     brightness: float = 0.3         # of the training pictures' standard deviation, either way
     contrast: float = 0.2           # either way, as a ratio
     seed: int = 0
