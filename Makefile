@@ -25,7 +25,7 @@ test: $(READY)
 demo: $(READY)
 	rm -rf demo && mkdir demo
 	$(BIN)/understudy sample demo/actor
-	$(BIN)/understudy train demo/actor --minutes 3
+	$(BIN)/understudy train demo/actor --minutes 4 --batch 16
 	$(BIN)/understudy solve demo/actor demo/actor/footage/val_talk.mp4 --out demo/val_talk.pc2
 	$(BIN)/understudy compare demo/actor val_talk demo/val_talk.pc2 --out demo/val_talk.mp4
 	$(BIN)/understudy evaluate demo/actor --out demo/report
