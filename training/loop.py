@@ -127,10 +127,6 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
 
         # Report status.
         now = seconds()
-        if report.cancelled():
-            state.seconds = now
-            state.save(run / "checkpoint.safetensors")
-            raise Cancelled(f"Training was stopped; {run} can be resumed.")
         if now - last["status"] > STATUS_SECONDS:
             speed = (state.images - last["images"]) / (now - last["status"])
             train_loss = sum(losses) / len(losses)
@@ -148,10 +144,13 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
         # Validate and save. By position, not by the clock, so that a resumed run chooses the same model.
         if validation is not None and state.images // every > (state.images - len(batch.light)) // every:
             _validate(state, validation, run, report)
-        if now - last["checkpoint"] > config.checkpoint_seconds:
+        stop = report.cancelled()
+        if stop or now - last["checkpoint"] > config.checkpoint_seconds:
             state.seconds = now
             state.save(run / "checkpoint.safetensors")
             last["checkpoint"] = seconds()
+        if stop:
+            raise Cancelled(f"Training was stopped; {run} can be resumed.")
 
     # Finish: the last weights are a candidate too; the best model is measured on every validation frame.
     report.status("Validating")

@@ -84,6 +84,18 @@ def test_stopping_and_resuming_ends_with_the_same_weights(actor, tmp_path):
     assert (whole / "model.safetensors").read_bytes() == (part / "model.safetensors").read_bytes()
 
 
+def test_stopping_where_a_validation_is_due_does_not_skip_it(actor, tmp_path):
+    often = dataclasses.replace(SMALL, validation_frames=1)  # validates after 16 frames, among others
+    whole, part = Log(), [Log(stop_after=1), Log()]
+    train(actor, often, run=tmp_path / "whole", report=whole)
+    with pytest.raises(Cancelled):
+        train(actor, often, run=tmp_path / "part", report=part[0])
+    train(actor, often, resume=tmp_path / "part", report=part[1])
+    want, got = ([value["images"] for log in logs for value in log.values if "validation_loss" in value]
+                 for logs in ([whole], part))
+    assert 16 in want and got == want
+
+
 def test_another_seed_ends_elsewhere(actor, tmp_path):
     short = dataclasses.replace(SMALL, epochs=0.5)
     one = train(actor, short, run=tmp_path / "a")
