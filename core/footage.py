@@ -69,6 +69,15 @@ class Footage:
         self._check(start, stop)
         return _ahead(self._source, range(start, stop), transform)
 
+    def pick(self, indices: np.ndarray, transform: Callable[[np.ndarray], Any] | None = None) -> Iterator[Any]:
+        """The pictures at ascending `indices`, (n,) integers, in one pass as `iterate` makes it."""
+        if not len(indices):
+            return
+        wanted, first = set(indices.tolist()), int(indices[0])
+        for index, picture in enumerate(self.iterate(first, int(indices[-1]) + 1, transform), first):
+            if index in wanted:
+                yield picture
+
     def _check(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.frames:
             raise UnderstudyError(f"{self.path} has {self.frames} frames, 0 to {self.frames - 1}; frames {start} to "

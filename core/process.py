@@ -12,7 +12,7 @@ def prepare() -> None:
 
     Threads that spin while they wait take the cores from whoever they wait for: on 2 cores that other programs used
     too, training ran at 8 frames a second with spinning and at 80 without. Mapping costs more than the arithmetic of
-    the first layers: benchmarks/README.md has the figures.
+    the first layers. benchmarks/results has the figures of a quiet machine, with and without.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads its OpenMP
     if sys.platform == "linux":

@@ -74,7 +74,7 @@ def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | 
         raise UnderstudyError("All frames of these shots are excluded; nothing is left to learn from.")
     path = folder / f".pictures.{os.getpid()}.{shots[0].split}.tmp"
     with contextlib.ExitStack() as stack:
-        footages = _open_all(shots, used, crop, actor.transfer, stack)
+        footages = _open_all(shots, crop, actor.transfer, stack)
         region = _Region(crop, (footages[0].width, footages[0].height), config)
         stack.callback(lambda: path.unlink(missing_ok=True))
         pictures = _allocate(path, (count, *region.shape))
@@ -89,11 +89,19 @@ def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | 
             frames.pictures = None  # Windows removes no file that is still mapped
 
 
-def _open_all(shots: list[Shot], used: list[np.ndarray], crop: Crop, transfer: str, stack: contextlib.ExitStack,
+def check_length(shot: Shot, footage: Footage) -> None:
+    """Raise UnderstudyError if the footage ends before the last used sample of the shot."""
+    samples = shot.frames()
+    if len(samples) and shot.first_frame + int(samples[-1]) >= footage.frames:
+        raise UnderstudyError(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
+                              f"{shot.first_frame + int(samples[-1])}. Check its first frame, or cut the vertices.")
+
+
+def _open_all(shots: list[Shot], crop: Crop, transfer: str, stack: contextlib.ExitStack,
               ) -> list[Footage]:
     """The footage of every shot, checked against the shot, the crop and the first shot's framing."""
     footages, wrong = [], []
-    for shot, samples in zip(shots, used, strict=True):
+    for shot in shots:
         try:
             footage = stack.enter_context(open_footage(shot.footage_path(), transfer))
             crop.check(footage.width, footage.height)
@@ -105,9 +113,10 @@ def _open_all(shots: list[Shot], used: list[np.ndarray], crop: Crop, transfer: s
         if size != first:
             wrong.append(f"Shot {shot.name}: {footage.path} has {size[0]} x {size[1]} pixels, the first shot "
                          f"{first[0]} x {first[1]}; all shots need the same framing.")
-        if len(samples) and shot.first_frame + int(samples[-1]) >= footage.frames:
-            wrong.append(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
-                         f"{shot.first_frame + int(samples[-1])}. Check its first frame, or cut the vertices.")
+        try:
+            check_length(shot, footage)
+        except UnderstudyError as error:
+            wrong.append(str(error))
     if wrong:
         raise UnderstudyError("\n".join(wrong))
     return footages
@@ -118,13 +127,7 @@ def _decode(shots: list[Shot], used: list[np.ndarray], footages: list[Footage], 
     """Fill `pictures` with the used frames; returns mean and standard deviation of all input pixels."""
     done, total, square = 0, 0.0, 0.0
     for shot, samples, footage in zip(shots, used, footages, strict=True):
-        if not len(samples):
-            continue
-        wanted, first, last = set(samples.tolist()), int(samples[0]), int(samples[-1])
-        decoded = footage.iterate(shot.first_frame + first, shot.first_frame + last + 1, transform=region.cut)
-        for index, picture in enumerate(decoded, first):
-            if index not in wanted:
-                continue
+        for picture in footage.pick(shot.first_frame + samples, transform=region.cut):
             pictures[done] = picture
             mean, deviation = (value.item() for value in cv2.meanStdDev(sample(picture, region.matrix)))
             total, square, done = total + mean, square + deviation ** 2 + mean ** 2, done + 1

@@ -18,6 +18,7 @@ from ..core.footage import open_footage
 from ..core.jobs import Reporter
 from ..core.model import Model, load_model
 from ..core.solve import Solver
+from .dataset import check_length
 from .report import MarkedFrame, write_report
 
 CHUNK = 64  # frames held at a time
@@ -128,22 +129,14 @@ class _Progress:
 def _inputs(shot: Shot, model: Model, progress: _Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The network inputs of a shot's frames as the model sees them: (samples (n,), inputs (n, 320, 240) uint8)."""
     samples = shot.frames()
-    wanted, first, stop = set(samples.tolist()), int(samples[0]), int(samples[-1]) + 1
     with open_footage(shot.footage_path(), model.transfer) as footage:
         model.crop.check(footage.width, footage.height)
-        if shot.first_frame + stop > footage.frames:
-            raise UnderstudyError(f"{footage.path} has {footage.frames} frames, but shot {shot.name} needs frame "
-                                  f"{shot.first_frame + stop - 1}. Check its first frame, or cut the vertices.")
-        pictures = footage.iterate(shot.first_frame + first, shot.first_frame + stop,
-                                   transform=partial(network_input, crop=model.crop))
-        chunk: list[tuple[int, np.ndarray]] = []
-        for sample, picture in enumerate(pictures, first):
-            if sample in wanted:
-                chunk.append((sample, picture))
-            if chunk and (len(chunk) == CHUNK or sample == stop - 1):
-                progress.step(len(chunk))
-                yield np.array([sample for sample, _ in chunk]), np.stack([picture for _, picture in chunk])
-                chunk = []
+        check_length(shot, footage)
+        pictures = footage.pick(shot.first_frame + samples, transform=partial(network_input, crop=model.crop))
+        for first in range(0, len(samples), CHUNK):
+            chunk = samples[first:first + CHUNK]
+            progress.step(len(chunk))
+            yield chunk, np.stack([next(pictures) for _ in chunk])
 
 
 class _Baselines:
