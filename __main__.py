@@ -66,13 +66,10 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from . import __version__
 
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
-                        help="print what happens as lines of JSON, for programs")
-    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks of errors")
     root = argparse.ArgumentParser(
         prog="understudy", description="Learn an actor's face from cleaned shots and solve the rest of the footage.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, parents=[common])
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        parents=[common_options()])
     root.set_defaults(json=False, debug=False, told=False)
     root.add_argument("--version", action="version", version=f"understudy {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -80,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable, help: str, text: str, *examples: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=help, description=textwrap.fill(f"{help[0].upper()}{help[1:]}. {text}", 80),
-            allow_abbrev=False, parents=[common],
+            allow_abbrev=False, parents=[common_options()],
             epilog="examples:\n" + "\n".join(f"  understudy {name} {example}" for example in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter)
         added.set_defaults(run=run)
@@ -89,6 +86,15 @@ def parser() -> argparse.ArgumentParser:
     add_actor_commands(command)
     add_job_commands(command)
     return root
+
+
+def common_options() -> argparse.ArgumentParser:
+    """What may stand before or after the command. Made anew for each parser, which sets defaults of its own."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                        help="print what happens as lines of JSON, for programs")
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks of errors")
+    return common
 
 
 def add_actor_commands(command: Callable) -> None:

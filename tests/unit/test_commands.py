@@ -78,6 +78,11 @@ def test_examples_of_the_help_are_valid(run, monkeypatch):
         parser().parse_args(example.replace("'", "").split())
 
 
+def test_common_options_may_stand_before_the_command(run, actor):
+    code, out, _ = run("--json", "check", actor)
+    assert code == 1 and json.loads(out)["type"] == "done"
+
+
 def test_version(run):
     assert run("--version") == (0, f"understudy {understudy.__version__}\n", "")
 
