@@ -1,0 +1,17 @@
+"""Operators, a file for each step of the work. They gather, call one function, report."""
+
+import bpy
+
+MODULES = ()
+
+
+def register() -> None:
+    for module in MODULES:
+        for cls in module.CLASSES:
+            bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for module in reversed(MODULES):
+        for cls in reversed(module.CLASSES):
+            bpy.utils.unregister_class(cls)

@@ -1,0 +1,46 @@
+"""What is going on right now, by shot. Never saved and never undone: the pump writes it, the panels read it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Run:
+    """A solve that waits, runs or has ended in this session of Blender."""
+
+    uid: str          # of the shot
+    name: str         # of the shot, for messages
+    state: str = "queued"  # queued, starting, solving, applying, done, cancelled, failed
+    text: str = ""    # what goes on, or the last word
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0  # frames a second
+    left: float = 0.0  # s
+    log: Path | None = None  # the job's log
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "starting", "solving", "applying")
+
+
+runs: dict[str, Run] = {}       # by uid of the shot; the newest of each
+worker_text = ""                # what Check found about the worker
+missing: dict[str, str] = {}    # uid -> what of the shot is missing or has changed on disk, in words
+
+
+def run_of(uid: str) -> Run | None:
+    return runs.get(uid)
+
+
+def active_runs() -> list[Run]:
+    """In the order in which they are worked on."""
+    return [run for run in runs.values() if run.active]
+
+
+def clear() -> None:
+    """Forget everything, when another file is loaded or the add-on is disabled."""
+    global worker_text
+    runs.clear()
+    missing.clear()
+    worker_text = ""
