@@ -1,17 +1,9 @@
-"""What several tests share."""
+"""What several tests share. Fixtures import what they need: the interpreters of tests/bpy have no torch."""
 
 import shutil
 
 import numpy as np
 import pytest
-import torch
-
-from understudy.core.actor import create_actor
-from understudy.core.crop import Crop
-from understudy.core.model import Model
-from understudy.core.movie_writer import MovieWriter
-from understudy.core.network import Network
-from understudy.core.topology import make_mesh
 
 ACTOR_FRAMES = 16
 
@@ -22,7 +14,14 @@ def small_model():
     return _small_model
 
 
-def _small_model(seed: int = 0) -> Model:
+def _small_model(seed: int = 0):
+    import torch
+
+    from understudy.core.crop import Crop
+    from understudy.core.model import Model
+    from understudy.core.network import Network
+    from understudy.core.topology import make_mesh
+
     torch.manual_seed(seed)
     vertices = np.random.default_rng(seed).standard_normal((8, 3)).astype(np.float32)
     mesh = make_mesh(vertices, np.array([4, 4]), np.array([0, 1, 2, 3, 4, 5, 6, 7]))
@@ -36,6 +35,9 @@ def _small_model(seed: int = 0) -> Model:
 @pytest.fixture(scope="session")
 def original(tmp_path_factory):
     """An actor whose mouth follows a bright bar in the picture; the last frames are the validation shot."""
+    from understudy.core.actor import create_actor
+    from understudy.core.movie_writer import MovieWriter
+
     folder = tmp_path_factory.mktemp("actors")
     grid = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
     template = np.column_stack([grid, np.zeros(len(grid))]).astype(np.float32)
