@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .crop import Crop
+from .crop import HEIGHT, WIDTH, Crop
 from .errors import UnderstudyError
 from .files import atomic
 from .network import DROPOUT, FEATURES, Network
@@ -28,6 +28,7 @@ class Model:
     unit : metres per mesh unit.    animated, stabiliser : vertex indices, int32.    regions : name -> vertex indices.
     whitening : mean and standard deviation of gray levels over the training inputs.
     mean : (A, 3) and basis : (K, A, 3) float32, the PCA that the output layer started from.
+    reference : (320, 240) uint8, the mean training input, to compare the framing of footage with; None in old files.
     about : what else the metadata says: training configuration, data hashes, validation RMSE.
     """
 
@@ -44,6 +45,7 @@ class Model:
     basis: np.ndarray
     network: Network
     about: dict = field(default_factory=dict)
+    reference: np.ndarray | None = None
 
     @property
     def topology(self) -> str:
@@ -69,6 +71,7 @@ class Model:
             "mask.animated": self.animated, "mask.stabiliser": self.stabiliser,
             "confidence": confidence_weights(self.network, self.animated, self.regions),
             **{f"region.{name}": value for name, value in self.regions.items()},
+            **({} if self.reference is None else {"reference": self.reference}),
         }
         tensors.update({name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()})
         crop = self.crop
@@ -169,6 +172,9 @@ def _build(path: Path, about: dict, tensors: dict[str, torch.Tensor], network: N
     regions = {name.removeprefix("region."): value.astype(np.int32)
                for name, value in arrays.items() if name.startswith("region.")}
     masks = {name: arrays[f"mask.{name}"].astype(np.int32) for name in ("animated", "stabiliser")}
+    reference = arrays.get("reference")
+    if reference is not None and (reference.shape, reference.dtype) != ((HEIGHT, WIDTH), np.uint8):
+        raise ValueError(f"reference should be a picture of {WIDTH} x {HEIGHT} gray pixels")
     if template.vertices.shape != (count, 3):
         raise ValueError("the template's vertices are not (V, 3)")
     for name, mask in (masks | regions | {"faces": template.face_indices}).items():
@@ -187,7 +193,8 @@ def _build(path: Path, about: dict, tensors: dict[str, torch.Tensor], network: N
     known = {"format", "actor", "topology", "unit", "crop", "transfer", "architecture"}
     return Model(str(about["actor"]), unit, Crop(*map(float, about["crop"])), str(about["transfer"]), template,
                  masks["animated"], masks["stabiliser"], regions, (mean, deviation), arrays["pca.mean"],
-                 arrays["pca.basis"], network, {name: value for name, value in about.items() if name not in known})
+                 arrays["pca.basis"], network, {name: value for name, value in about.items() if name not in known},
+                 reference)
 
 
 assert FEATURES == 9720  # the paper's count; the model format depends on it

@@ -25,6 +25,7 @@ class Frames:
     matrix : (3, 3) map from network input to such a picture, continuous pixels.
     shots : the shots in order.    shot : (N,) index into shots.    sample : (N,) mesh sample in the shot.
     whitening : mean and standard deviation over all pixels of all inputs (paper, Sec. 3.1), gray levels.
+    reference : (320, 240) uint8, the mean of all inputs, for the model file.
     footage : identity of each shot's footage.
     """
 
@@ -35,6 +36,7 @@ class Frames:
     sample: np.ndarray
     animated: np.ndarray
     whitening: tuple[float, float]
+    reference: np.ndarray
     footage: dict[str, str]
 
     def __post_init__(self):
@@ -78,9 +80,9 @@ def open_frames(actor: Actor, shots: list[Shot], folder: Path, config: Config | 
         region = _Region(crop, (footages[0].width, footages[0].height), config)
         stack.callback(lambda: path.unlink(missing_ok=True))
         pictures = _allocate(path, (count, *region.shape))
-        whitening = _decode(shots, used, footages, region, pictures, report)
+        whitening, reference = _decode(shots, used, footages, region, pictures, report)
         frames = Frames(pictures, region.matrix, shots, np.repeat(np.arange(len(shots)), [len(u) for u in used]),
-                        np.concatenate(used), actor.animated, whitening,
+                        np.concatenate(used), actor.animated, whitening, reference,
                         {shot.name: footage.identity for shot, footage in zip(shots, footages, strict=True)})
         del pictures
         try:
@@ -123,18 +125,22 @@ def _open_all(shots: list[Shot], crop: Crop, transfer: str, stack: contextlib.Ex
 
 
 def _decode(shots: list[Shot], used: list[np.ndarray], footages: list[Footage], region: "_Region",
-            pictures: np.ndarray, report: Reporter) -> tuple[float, float]:
-    """Fill `pictures` with the used frames; returns mean and standard deviation of all input pixels."""
-    done, total, square = 0, 0.0, 0.0
+            pictures: np.ndarray, report: Reporter) -> tuple[tuple[float, float], np.ndarray]:
+    """Fill `pictures` with the used frames; returns mean and deviation of all input pixels, and the mean input."""
+    done, total, square = 0, np.zeros((HEIGHT, WIDTH)), 0.0
     for shot, samples, footage in zip(shots, used, footages, strict=True):
         for picture in footage.pick(shot.first_frame + samples, transform=region.cut):
             pictures[done] = picture
-            mean, deviation = (value.item() for value in cv2.meanStdDev(sample(picture, region.matrix)))
-            total, square, done = total + mean, square + deviation ** 2 + mean ** 2, done + 1
+            picture = sample(picture, region.matrix)
+            total += picture
+            square += cv2.norm(picture, cv2.NORM_L2SQR)
+            done += 1
             report.progress(done, len(pictures), "pictures")
             report.check_cancel()
-    mean = total / len(pictures)
-    return mean, max(1.0, (square / len(pictures) - mean * mean) ** 0.5)
+    total /= len(pictures)
+    mean = float(total.mean())
+    deviation = max(1.0, (square / len(pictures) / total.size - mean * mean) ** 0.5)
+    return (mean, deviation), np.rint(total).astype(np.uint8)
 
 
 class _Region:

@@ -76,7 +76,7 @@ def train(
         start, checkpoint = run / "start.safetensors", run / "checkpoint.safetensors"
         if resume is not None and start.exists():
             start_from = start  # whitening and components as they were, whatever became of the data
-        model = new_model(actor, frames, config) if start_from is None else continue_model(actor, start_from)
+        model = new_model(actor, frames, config) if start_from is None else continue_model(actor, frames, start_from)
         model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
                        "data": {shot.name: hash_file(shot.folder / "vertices.pc2") for shot in shots}}
         if not start.exists():

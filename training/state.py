@@ -111,14 +111,15 @@ def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
         network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
         network.output.bias.copy_(torch.from_numpy(mean.reshape(-1) * 100 * actor.unit))
     return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
-                 actor.stabiliser, actor.regions, frames.whitening, mean, basis, network)
+                 actor.stabiliser, actor.regions, frames.whitening, mean, basis, network,
+                 reference=frames.reference)
 
 
-def continue_model(actor: Actor, path: Path | str) -> Model:
-    """A model to train further. Its whitening and components stay; crop, names and regions are the actor's of today."""
+def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
+    """A model to train further. Its whitening and components stay; crop, names, regions and reference are today's."""
     model = load_model(path)
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
     return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
-                   stabiliser=actor.stabiliser)
+                   stabiliser=actor.stabiliser, reference=frames.reference)

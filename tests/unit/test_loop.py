@@ -128,6 +128,14 @@ def test_the_output_layer_can_be_frozen(actor, tmp_path):
     assert not torch.equal(weights(free)[key], weights(start)[key])
 
 
+def test_the_model_remembers_the_mean_training_input(actor, tmp_path):
+    train(actor, dataclasses.replace(SMALL, epochs=1e-9), run=tmp_path / "run")
+    model, shot = load_model(actor / "model.safetensors"), Actor.load(actor).training_shots()[0]
+    with open_footage(shot.footage_path()) as footage:
+        inputs = [network_input(picture, model.crop) for picture in footage.iterate()]
+    assert np.array_equal(model.reference, np.rint(np.mean(inputs, 0)))
+
+
 def test_training_goes_on_from_a_model(actor, tmp_path):
     train(actor, dataclasses.replace(SMALL, epochs=1), run=tmp_path / "first")
     log = Log()

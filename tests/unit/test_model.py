@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from understudy.core.errors import UnderstudyError
 from understudy.core.model import confidence_weights, load_model
 from understudy.core.network import DROPOUT
 
+REFERENCE = np.arange(320 * 240).astype(np.uint8).reshape(320, 240)
+
 
 @pytest.fixture
 def saved(tmp_path, small_model):
-    small_model().save(tmp_path / "model.safetensors")
+    replace(small_model(), reference=REFERENCE).save(tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -29,14 +32,19 @@ def change(path, tensors: dict | None = None, about: dict | None = None):
 
 
 def test_a_model_survives_its_file(saved, small_model):
-    want, got = small_model(), load_model(saved)
+    want, got = replace(small_model(), reference=REFERENCE), load_model(saved)
     for name in ("actor", "unit", "crop", "transfer", "topology", "whitening", "about"):
         assert getattr(got, name) == getattr(want, name)
-    for name in ("animated", "stabiliser", "mean", "basis"):
+    for name in ("animated", "stabiliser", "mean", "basis", "reference"):
         assert np.array_equal(getattr(got, name), getattr(want, name))
     assert {name: list(value) for name, value in got.regions.items()} == {"lips": [2, 4], "brows": [7]}
     picture = torch.randn(1, 1, 320, 240)
     assert torch.equal(got.network.eval()(picture), want.network.eval()(picture))
+
+
+def test_an_old_file_has_no_reference(saved):
+    change(saved, {"reference": None})
+    assert load_model(saved).reference is None
 
 
 def test_the_closed_form_spread_is_what_dropout_causes(small_model):
@@ -66,6 +74,7 @@ def test_the_closed_form_spread_is_what_dropout_causes(small_model):
     ({"mask.stabiliser": None}, {}, "mask.stabiliser"),
     ({"pca.basis": torch.zeros(6, 9, 3)}, {}, "pca.basis"),
     ({"fc.bias": torch.full((6,), float("nan"))}, {}, "fc.bias holds numbers that are not finite"),
+    ({"reference": torch.zeros(240, 320, dtype=torch.uint8)}, {}, "reference should be a picture"),
     ({"mask.animated": torch.tensor([1, 2, 4, 5, 8], dtype=torch.int32)}, {}, "vertices that the template does not"),
     ({"region.lips": torch.tensor([-1], dtype=torch.int32)}, {}, "lips"),
     ({"template.face_sizes": torch.tensor([4, 5], dtype=torch.int32)}, {}, "faces"),
