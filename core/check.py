@@ -11,7 +11,7 @@ from .actor import ROLES, Actor, Shot, check_vertices, size_of
 from .crop import Crop
 from .errors import UnderstudyError
 from .footage import Footage, open_footage
-from .sequence import is_sequence
+from .numbered import is_sequence
 
 COMPONENTS = 160  # of the paper's output layer, Sec. 3.1
 ADVICE = "about 10 % extreme and facs, 30 % pangram, 60 % character"  # paper, Sec. 4

@@ -16,7 +16,8 @@ import numpy as np
 
 from .errors import UnderstudyError
 from .movie import Movie
-from .sequence import ImageSequence, is_sequence
+from .numbered import is_sequence
+from .sequence import ImageSequence
 
 TRANSFERS = ("sRGB",)
 AHEAD = 8  # pictures decoded ahead of the consumer: enough to ride out uneven work, small in memory
