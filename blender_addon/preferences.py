@@ -31,16 +31,16 @@ class UnderstudyPreferences(bpy.types.AddonPreferences):
     device: EnumProperty(name="Device", items=DEVICES, description="What the network runs on")
     memory_limit: FloatProperty(
         name="GPU Memory Limit", min=0, soft_max=48, precision=1,
-        description="Gigabytes of GPU memory that the worker may take; 0 is as much as it needs. On the CPU a solve takes "
-                    "about 0.7 GB, however long the shot")
+        description="Gigabytes of GPU memory that the worker may take; 0 is as much as it needs. On the CPU a solve "
+                    "takes about 0.7 GB, however long the shot")
     idle_minutes: FloatProperty(
         name="Keep Ready", min=0, default=10, soft_max=120, precision=0,
         description="Minutes for which the worker keeps the model loaded after the last solve, so that the next one "
                     "starts at once; then its memory is given back")
     cache_folder: StringProperty(
         name="Cache Folder", subtype="DIR_PATH", default="//understudy/",
-        description="Where solves are written; // is the folder of the .blend. While a .blend is not saved, they go to a "
-                    "folder of your user account")
+        description="Where solves are written; // is the folder of the .blend. While a .blend is not saved, they go to "
+                    "a folder of your user account")
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

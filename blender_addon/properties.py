@@ -15,17 +15,17 @@ from bpy.props import (
 from ..core.actor import ROLES, STATUSES
 
 OUTPUTS = (
-    ("MESH_CACHE", "Mesh Cache", "A .pc2 file beside the .blend, played by Blender's own Mesh Cache modifier: the exact "
-                                 "solve, plays fastest, adds nothing to the .blend", "FILE_CACHE", 0),
-    ("BASIS", "Basis Keys", "The network's 160 components as shape keys with a curve each: the same solve, editable in "
-                            "the Graph Editor, its size hardly grows with the length", "FCURVE", 1),
-    ("FRAMES", "Frame Keys", "A shape key for every frame, to sculpt single frames by hand: the .blend grows with every "
-                             "frame", "SHAPEKEY_DATA", 2),
+    ("MESH_CACHE", "Mesh Cache", "A .pc2 file beside the .blend, played by Blender's own Mesh Cache modifier: the "
+                                 "exact solve, plays fastest, adds nothing to the .blend", "FILE_CACHE", 0),
+    ("BASIS", "Basis Keys", "The network's 160 components as shape keys with a curve each: the same solve, editable "
+                            "in the Graph Editor, its size hardly grows with the length", "FCURVE", 1),
+    ("FRAMES", "Frame Keys", "A shape key for every frame, to sculpt single frames by hand: the .blend grows with "
+                             "every frame", "SHAPEKEY_DATA", 2),
 )
 PACES = (
     ("FRAME", "Frame by Frame", "Every frame of the footage is one frame of the scene, whatever the two frame rates"),
-    ("TIME", "Real Time", "The footage plays at its own speed; with frame rates that differ, source frames fall between "
-                          "scene frames and the mesh is interpolated there"),
+    ("TIME", "Real Time", "The footage plays at its own speed; with frame rates that differ, source frames fall "
+                          "between scene frames and the mesh is interpolated there"),
 )
 
 

@@ -16,6 +16,7 @@ class Run:
     total: int = 0
     rate: float = 0.0  # frames a second
     left: float = 0.0  # s
+    stop: bool = False  # the artist asks to stop
     log: Path | None = None  # the job's log
     warnings: list[str] = field(default_factory=list)
 
@@ -26,7 +27,6 @@ class Run:
 
 runs: dict[str, Run] = {}       # by uid of the shot; the newest of each
 worker_text = ""                # what Check found about the worker
-missing: dict[str, str] = {}    # uid -> what of the shot is missing or has changed on disk, in words
 
 
 def run_of(uid: str) -> Run | None:
@@ -42,5 +42,4 @@ def clear() -> None:
     """Forget everything, when another file is loaded or the add-on is disabled."""
     global worker_text
     runs.clear()
-    missing.clear()
     worker_text = ""

@@ -1,7 +1,7 @@
 """The one place where source frames meet scene frames.
 
-Source frames count from 0, as everywhere in core. Scene frames are Blender's, and may be fractions: with frame rates that
-differ, a source frame can play between two of them.
+Source frames count from 0, as everywhere in core. Scene frames are Blender's, and may be fractions: with frame rates
+that differ, a source frame can play between two of them.
 """
 
 from dataclasses import dataclass

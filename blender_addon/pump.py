@@ -1,0 +1,207 @@
+"""Work that goes on while the artist does: one timer looks how far the workers are and brings the scene up to date.
+
+Timers do not run in background mode; there `finish` does what the timer would. Long work on the scene is a generator
+that yields WAIT or WORK. Nothing of the scene is held over a yield: undo may have replaced it meanwhile.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..core.errors import UnderstudyError
+from ..core.events import JobState
+from ..core.jobs import RunningJob
+from ..core.service import Service
+from . import runtime
+from .preferences import preferences, worker
+
+TICK = 0.1     # s between looks
+QUICK = 0.02   # s between looks when something is expected at any moment
+BUDGET = 0.02  # s of work on the scene in one go, so that the window stays live
+WAIT, WORK = False, True  # what generators yield: nothing to do now, or more to do at once
+
+epoch = 0  # counts the times that undo, redo or loading may have replaced the scene
+
+_services: dict[str, Service] = {}
+_used = 0.0  # when the solver last had something to do
+_questions: list[tuple[RunningJob, Callable[[dict], None], Callable[[str], None]]] = []
+_tasks: list[Iterator[bool]] = []  # the first is worked on, the others wait
+_folder: Path | None = None
+
+
+def service(name: str) -> Service:
+    """The worker "solver", which has torch and keeps the model loaded, or "asker", which answers small questions.
+
+    Raises UnderstudyError if the interpreter of the preferences is not there.
+    """
+    python, paths = worker()
+    known = _services.get(name)
+    if known is None or known.python != python:
+        if known is not None:
+            known.close()
+        _services[name] = known = Service(python, session_folder() / name, paths)
+    return known
+
+
+def session_folder() -> Path:
+    """A folder for the small jobs of this session of Blender, removed when the add-on ends."""
+    global _folder
+    if _folder is None or not _folder.is_dir():
+        _folder = Path(tempfile.mkdtemp(prefix="understudy-"))
+    return _folder
+
+
+def ask(arguments: list[str], done: Callable[[dict], None], failed: Callable[[str], None] = lambda text: None,
+        name: str = "asker") -> None:
+    """Run a short command in a worker; later `done` gets its results, or `failed` a sentence."""
+    folder = Path(tempfile.mkdtemp(dir=session_folder()))
+    job = service(name).submit([*arguments, "--job", str(folder)], folder)
+    _questions.append((job, done, failed))
+    wake()
+
+
+def add(task: Iterator[bool]) -> None:
+    """Put a task at the end of the queue."""
+    _tasks.append(task)
+    wake()
+
+
+def move(task: Iterator[bool], place: int) -> None:
+    """Move a waiting task; 0 is the one that is worked on, which keeps its place."""
+    if task in _tasks[1:]:
+        _tasks.remove(task)
+        _tasks.insert(max(place, 1), task)
+
+
+def tick() -> float | None:
+    """Go on with everything; returns seconds until the next look, or None when nothing is left to look at."""
+    global _used
+    delay = TICK
+    _hear()
+    if _tasks:
+        _used = time.monotonic()
+        until = _used + BUDGET
+        step = WORK
+        while step == WORK and time.monotonic() < until:
+            step = next(_tasks[0], None)
+        if step is None:
+            _tasks.pop(0)
+        delay = QUICK
+        redraw()
+    elif "solver" in _services and time.monotonic() > _used + 60 * preferences().idle_minutes:
+        _services.pop("solver").close()
+    return delay if _tasks or _questions or _services else None
+
+
+def _hear() -> None:
+    for question in list(_questions):
+        job, done, failed = question
+        job.poll()
+        if job.state.ended:
+            _questions.remove(question)
+            tell(job.state, done, failed)
+            shutil.rmtree(job.folder, ignore_errors=True)
+            redraw()
+
+
+def tell(state: JobState, done: Callable[[dict], None], failed: Callable[[str], None]) -> None:
+    """Pass on how a question ended; what `done` finds wrong is a failure too."""
+    try:
+        if state.state != "done":
+            raise UnderstudyError(state.text)
+        done(state.results)
+    except UnderstudyError as error:
+        failed(str(error))
+
+
+def busy() -> bool:
+    """Whether a task or a question is not finished."""
+    return bool(_tasks or _questions)
+
+
+def finish() -> None:
+    """Go on until nothing is left to do: for background mode and scripts."""
+    while busy():
+        tick()
+        time.sleep(QUICK)
+
+
+def wake() -> None:
+    """Start the timer if it does not run."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
+        bpy.app.timers.register(tick, first_interval=0, persistent=True)
+
+
+def redraw() -> None:
+    """Draw again what shows the state of things: sidebars, preferences and the status bar."""
+    if bpy.app.background:
+        return
+    for window in bpy.context.window_manager.windows:
+        window.workspace.status_text_set_internal(None)  # the only way to have the status bar drawn again
+        for area in window.screen.areas:
+            if area.type in ("VIEW_3D", "PREFERENCES"):
+                for region in area.regions:
+                    if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
+                        region.tag_redraw()
+
+
+def undo_step(name: str) -> None:
+    """One step for what a task has done to the scene."""
+    if bpy.app.background:
+        return
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        bpy.ops.ed.undo_push(message=name)
+
+
+def stop() -> None:
+    """End the workers and forget all that waits."""
+    for task in _tasks:
+        task.close()
+    _tasks.clear()
+    _questions.clear()
+    for running in _services.values():
+        running.close()
+    _services.clear()
+    runtime.clear()
+
+
+@persistent
+def _replaced(*_: object) -> None:
+    global epoch
+    epoch += 1
+
+
+@persistent
+def _leaving(*_: object) -> None:
+    """Another file is about to be loaded: what runs belongs to this one."""
+    _replaced()
+    for task in _tasks:
+        task.close()
+    _tasks.clear()
+    _questions.clear()
+    runtime.clear()
+
+
+_HANDLERS = (("undo_pre", _replaced), ("redo_pre", _replaced), ("load_pre", _leaving))
+
+
+def register() -> None:
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(handler)
+
+
+def unregister() -> None:
+    for name, handler in _HANDLERS:
+        with contextlib.suppress(ValueError):
+            getattr(bpy.app.handlers, name).remove(handler)
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+    stop()
+    if _folder is not None:
+        shutil.rmtree(_folder, ignore_errors=True)

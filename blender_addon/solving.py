@@ -1,0 +1,311 @@
+"""A solve, from the click to the mesh: what pump.py goes on with, a step at a time."""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from ..core.errors import Cancelled, UnderstudyError
+from ..core.files import make_folder
+from ..core.jobs import RunningJob
+from ..core.solved import Solved, read_solved
+from . import faces, outputs, pump, runtime
+from .faces import absolute, relative
+from .preferences import cache_folder, preferences, worker
+from .pump import WAIT, WORK
+from .runtime import Run
+from .timing import mapping
+
+VERSION = re.compile(r"\.v(\d+)\.[^.]+$")  # of a cache: take.v003.pc2
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a solve; None is as the shot and the preferences say."""
+
+    first: int | None = None  # source frames, from 0
+    last: int | None = None
+    output: str | None = None
+    device: str | None = None
+
+
+def reason_not_to(scene: bpy.types.Scene, shot) -> str:
+    """Why a shot cannot be solved now, a sentence; empty if it can. Cheap enough for `poll`."""
+    settings = scene.understudy
+    if not settings.actor:
+        return "Open an actor first"
+    if not settings.model_sha256:
+        return f"{settings.actor_name} has no model yet: train the actor, or open a model file"
+    if shot is None:
+        return "Add a shot first"
+    if not shot.footage:
+        return f"{shot.name} has no footage: choose a movie or an image sequence"
+    run = runtime.run_of(shot.uid)
+    if run is not None and run.active:
+        return f"{shot.name} is being solved"
+    return ""
+
+
+def solve(scene: bpy.types.Scene, shot, order: Order = Order()) -> Run:
+    """Put a solve of a shot at the end of the queue. Raises UnderstudyError when something is missing for it."""
+    if why := reason_not_to(scene, shot):
+        raise UnderstudyError(f"{why}.")
+    worker()
+    identify(scene, shot)
+    run = Run(shot.uid, shot.name, text="Waiting for its turn")
+    runtime.runs.pop(shot.uid, None)  # a dict keeps the place of a key that it has
+    runtime.runs[shot.uid] = run
+    pump.add(_solve(run, order))
+    return run
+
+
+def identify(scene: bpy.types.Scene, shot) -> None:
+    """Give a shot an identity of its own: copies of a scene have copies of its shots."""
+    found = find(shot.uid)
+    if found is not None and found[0] != scene:
+        collection = faces.collection(scene, shot)
+        shot.uid = uuid.uuid4().hex
+        collection["understudy_shot"] = shot.uid
+
+
+def find(uid: str):
+    """(scene, shot) of that identity, wherever it is now, or None."""
+    for scene in bpy.data.scenes:
+        shot = scene.understudy.find(uid)
+        if shot is not None:
+            return scene, shot
+    return None
+
+
+def stale(settings, shot) -> str:
+    """Why the solve of a shot is out of date, in words; empty if it is not."""
+    if not shot.solved:
+        return ""
+    if settings.model_sha256 and shot.solved_model != settings.model_sha256:
+        return "solved by another model"
+    if shot.identity and shot.solved_footage != shot.identity:
+        return "the footage has changed"
+    crop = settings.crop_of(shot)
+    if crop[2] and any(abs(a - b) > 0.01 for a, b in zip(crop, shot.solved_crop, strict=True)):
+        return "the crop has changed"
+    return ""
+
+
+def _here(run: Run):
+    """(scene, shot) of a run; Cancelled if the artist has removed the shot."""
+    found = find(run.uid)
+    if found is None:
+        raise Cancelled(f"{run.name} was removed while it was being solved.")
+    return found
+
+
+def _solve(run: Run, order: Order) -> Iterator[bool]:
+    """One solve, from its turn in the queue to its last word."""
+    job = None
+    try:
+        yield from _probe(run)
+        job, out, origin = _begin(run, order)
+        yield from _watch(run, job, out, origin)
+        kept = out.with_suffix(".json").is_file()
+        yield from (_apply(run, out, order) if kept else _restore(run))
+        _last_word(run, job)
+        if run.state != "failed":
+            shutil.rmtree(run.log.parent, ignore_errors=True)
+    except Cancelled as stop:
+        run.state, run.text = "cancelled", str(stop)
+    except UnderstudyError as error:
+        run.state, run.text = "failed", str(error)
+    finally:
+        if job is not None and not job.state.ended:
+            job.cancel()
+
+
+def _probe(run: Run) -> Iterator[bool]:
+    """Wait until the facts of the footage are known, and hold them against the footage as it is now."""
+    run.state, run.text = "starting", "Reading the footage"
+    answer: list[str] = []
+    scene, shot = _here(run)
+    probe(scene, shot, lambda text: answer.append(text))
+    while not answer:
+        if run.stop:
+            raise Cancelled("Cancelled before the first frame.")
+        yield WAIT
+    if answer[0]:
+        raise UnderstudyError(answer[0])
+
+
+def probe(scene: bpy.types.Scene, shot, then=lambda text: None) -> None:
+    """Ask the worker for the facts of a shot's footage; `then` gets "" or what is wrong, a sentence."""
+    identify(scene, shot)
+    settings, uid = scene.understudy, shot.uid
+    crop = settings.crop_of(shot)
+    model = ["--model", str(absolute(settings.model))] if settings.model else []
+    frame = ["--crop", *map(str, crop)] if crop[2] else []
+
+    def done(facts: dict) -> None:
+        found = find(uid)
+        if found is not None:
+            _store(found[1], facts)
+        then("")
+
+    pump.ask(["probe", str(absolute(shot.footage)), *(model if crop[2] else []), *frame], done, then)
+
+
+def _store(shot, facts: dict) -> None:
+    new = not shot.frames
+    shot.width, shot.height, shot.frames, shot.fps = facts["width"], facts["height"], facts["frames"], facts["fps"]
+    shot.variable, shot.audio, shot.identity = facts["variable"], facts["audio"], facts["identity"]
+    framing = facts.get("framing") or {}
+    shot.framing = framing.get("text", "") if framing.get("verdict") == "different" else ""
+    if new or shot.last >= shot.frames or shot.first > shot.last:
+        shot.first, shot.last = min(shot.first, shot.frames - 1), shot.frames - 1
+
+
+def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int]:
+    """Start the worker; returns its job, the cache it writes, and the source frame of the cache's first sample."""
+    scene, shot = _here(run)
+    settings = scene.understudy
+    faces.ensure(scene, shot)
+    first = shot.first if order.first is None else order.first
+    last = shot.last if order.last is None else order.last
+    if not 0 <= first <= last < shot.frames:
+        raise UnderstudyError(f"The range {first} to {last} is not in the footage of {shot.name}, whose frames are 0 "
+                              f"to {shot.frames - 1}.")
+    old = absolute(shot.cache)
+    part = shot.solved and old.is_file() and (first > shot.solved_first or last < shot.solved_last)
+    out, folder = _reserve(cache_folder(scene), shot.name)
+    crop = settings.crop_of(shot)
+    arguments = ["solve", absolute(settings.model), absolute(shot.footage), "--out", out, "--live", "--job", folder,
+                 "--range", first, last, "--device", order.device or preferences().device,
+                 *(["--crop", *crop] if crop[2] else []), *(["--base", old] if part else [])]
+    run.log, run.total, run.text = folder / "log.txt", last - first + 1, "Starting"
+    job = pump.service("solver").submit([str(argument) for argument in arguments], folder)
+    return job, out, min(first, shot.solved_first) if part else first
+
+
+def _reserve(folder: Path, name: str) -> tuple[Path, Path]:
+    """A cache path of the next version that nobody else takes, and its job's folder, which exists from now on."""
+    make_folder(folder)
+    stem = re.sub(r"[^\w .-]", "_", name).strip(" .") or "shot"
+    taken = [int(found[1]) for path in folder.iterdir()
+             if path.name.startswith(f"{stem}.v") and (found := VERSION.search(path.name))]
+    number = max(taken, default=0) + 1
+    while True:
+        job = folder / f"{stem}.v{number:03}.job"
+        try:
+            os.mkdir(job)  # fails if another Blender was faster
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UnderstudyError(f"Cannot write solves to {folder}: {error.strerror}. Choose a cache folder that can "
+                                  "be written, in the Shot panel or in the preferences.") from error
+        else:
+            return job.with_suffix(".pc2"), job
+
+
+def _watch(run: Run, job: RunningJob, out: Path, origin: int) -> Iterator[bool]:
+    """Follow the worker until it ends, and show its frames on the face as they are written."""
+    asked, shown = False, 0
+    while not job.state.ended:
+        if run.stop and not asked:
+            job.cancel()
+            job.kill_after()
+            asked = True
+        job.poll()
+        state = job.state
+        run.text, run.warnings = state.text or run.text, list(state.warnings)
+        if state.progress is not None:
+            run.state = "solving"
+            run.done, run.total = int(state.progress["done"]), int(state.progress["total"])
+            run.rate, run.left = state.progress.get("rate") or 0.0, state.progress.get("left") or 0.0
+            if run.done > shown and _show_growing(run, out, origin):
+                shown = run.done
+        yield WAIT
+
+
+def _show_growing(run: Run, out: Path, origin: int) -> bool:
+    """Let the face play the cache that is being written; not while the artist edits that very mesh."""
+    found = find(run.uid)
+    if found is None:
+        run.stop = True
+        return False
+    scene, shot = found
+    if shot.face is None or shot.face.mode != "OBJECT":
+        return False
+    outputs.attach_cache(shot.face, out, mapping(scene, shot), origin)
+    outputs.refresh(shot.face)
+    return True
+
+
+def _apply(run: Run, out: Path, order: Order) -> Iterator[bool]:
+    """Make a finished solve the shot's, in the form that the artist wants, as one undo step."""
+    run.state, run.text = "applying", "Applying"
+    solved = read_solved(out)
+    yield from _when_free(run)
+    scene, shot = _here(run)
+    _keep(shot, solved)
+    yield from _show(run, order.output)
+    scene, shot = _here(run)
+    if shot.status == "RAW":
+        shot.status = "SOLVED"
+    pump.undo_step(f"Solve {shot.name}")
+
+
+def _restore(run: Run) -> Iterator[bool]:
+    """Put back what the face showed before a solve that left nothing."""
+    yield from _when_free(run)
+    if find(run.uid) is not None:
+        yield from _show(run, None)
+
+
+def _when_free(run: Run) -> Iterator[bool]:
+    """Wait while the artist edits or sculpts the face."""
+    while True:
+        face = _here(run)[1].face
+        if face is None or face.mode == "OBJECT":
+            return
+        run.text = f"Leave the {face.mode.replace('_', ' ').title()} Mode of {face.name} to go on"
+        yield WAIT
+
+
+def _show(run: Run, output: str | None) -> Iterator[bool]:
+    """Bring the face into the wanted form; begun again when undo replaces the scene meanwhile."""
+    while True:
+        scene, shot = _here(run)
+        epoch = pump.epoch
+        if not shot.solved:
+            outputs.clear(scene, shot)
+            return
+        for _ in outputs.show(scene, shot, output or shot.output):
+            yield WORK
+            if pump.epoch != epoch:
+                break
+        else:
+            return
+
+
+def _keep(shot, solved: Solved) -> None:
+    """Write what a solve is into the shot."""
+    part = solved.parts[-1]
+    shot.cache = relative(solved.path)
+    shot.solved_first, shot.solved_last = solved.first, solved.last
+    shot.solved_model, shot.solved_footage = part["model_sha256"], solved.sidecar["footage_identity"]
+    shot.solved_crop = part["crop"]
+    shot.solved_by = f"{part['engine']} on {part['device']}"
+
+
+def _last_word(run: Run, job: RunningJob) -> None:
+    """How the solve ended, in words."""
+    state = job.state
+    if state.state == "done":
+        speed = f", {run.rate:.0f} frames a second" if run.rate else ""
+        run.state, run.text = "done", f"Solved {run.total} frames{speed}"
+    elif state.state == "cancelled":
+        run.state, run.text = "cancelled", state.text
+    else:
+        run.state, run.text = "failed", state.text
