@@ -6,19 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .crop import HEIGHT, WIDTH, Crop
+from .crop import Crop
 from .errors import UnderstudyError
 from .files import atomic
+from .modelfile import FORMAT, ModelFile
 from .network import DROPOUT, FEATURES, Network
 from .topology import Mesh
-
-FORMAT = 1
-LIMIT = 4 << 30  # bytes; the largest mesh that makes sense stays far below
-VERTEX_LIMIT = 1_000_000
-COMPONENT_LIMIT = 4096
 
 
 @dataclass
@@ -29,6 +24,7 @@ class Model:
     whitening : mean and standard deviation of gray levels over the training inputs.
     mean : (A, 3) and basis : (K, A, 3) float32, the PCA that the output layer started from.
     reference : (320, 240) uint8, the mean training input, to compare the framing of footage with; None in old files.
+    confidence : what `confidence_weights` gives, as the file has it; None in a model that was not read from one.
     about : what else the metadata says: training configuration, data hashes, validation RMSE.
     """
 
@@ -46,6 +42,7 @@ class Model:
     network: Network
     about: dict = field(default_factory=dict)
     reference: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
     @property
     def topology(self) -> str:
@@ -110,91 +107,27 @@ def load_model(path: Path | str) -> Model:
 
     Files come from strangers: shapes are read from the header and checked before any array is.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UnderstudyError(f"There is no model file {path}. Train the actor first, or name another model.")
-    if path.stat().st_size > LIMIT:
-        raise UnderstudyError(f"{path} is larger than {LIMIT >> 30} GB and is no model file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = _metadata(path, file.metadata())
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            network = _empty_network(path, about, shapes)
-            tensors = {name: file.get_tensor(name) for name in shapes}
-    except SafetensorError as error:
-        raise UnderstudyError(f"{path} is not a whole model file ({error}). Copy it again, or train again.") from error
-    except OSError as error:
-        raise UnderstudyError(f"Cannot read {path}: {error.strerror or error}.") from error
-    try:
-        return _build(path, about, tensors, network)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise UnderstudyError(f"{path} is not a valid model file: {error}.") from error
-
-
-def _metadata(path: Path, metadata: dict | None) -> dict:
-    try:
-        about = json.loads((metadata or {})["understudy"])
-        version = int(about["format"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnderstudyError(f"{path} is a safetensors file, but not one of ours.") from error
-    if version > FORMAT:
-        raise UnderstudyError(f"{path} was written by a newer Understudy (format {version}; this one reads up to "
-                              f"{FORMAT}). Update the add-on.")
-    return about
-
-
-def _empty_network(path: Path, about: dict, shapes: dict) -> Network:
-    """A network of the file's sizes, after checking that the file's shapes are those of such a network."""
-    try:
-        (outputs,), components = shapes["output.bias"], int(about["architecture"]["components"])
-        if not (0 < outputs <= 3 * VERTEX_LIMIT and outputs % 3 == 0 and 0 < components <= COMPONENT_LIMIT):
-            raise ValueError(f"{outputs} outputs of {components} components make no sense")
-        with torch.device("meta"):
-            network = Network(outputs, components)
-        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        wanted |= {"whitening": (2,), "pca.mean": (outputs // 3, 3), "pca.basis": (components, outputs // 3, 3),
-                   "mask.animated": (outputs // 3,)}
-        for name, shape in wanted.items():
-            if shapes.get(name) != shape:
-                raise ValueError(f"{name} is {shapes.get(name)}, not {shape}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnderstudyError(f"{path} does not hold the network that it names: {error}.") from error
-    return network
-
-
-def _build(path: Path, about: dict, tensors: dict[str, torch.Tensor], network: Network) -> Model:
-    own = {name: tensors[name].float() for name in network.state_dict()}
-    arrays = {name: value.numpy() for name, value in tensors.items() if name not in own}
-    network.load_state_dict(own, assign=True)
-    template = Mesh(arrays["template.vertices"].astype(np.float32), arrays["template.face_sizes"].astype(np.int32),
-                    arrays["template.face_indices"].astype(np.int32))
-    count = len(template.vertices)
-    regions = {name.removeprefix("region."): value.astype(np.int32)
-               for name, value in arrays.items() if name.startswith("region.")}
-    masks = {name: arrays[f"mask.{name}"].astype(np.int32) for name in ("animated", "stabiliser")}
-    reference = arrays.get("reference")
-    if reference is not None and (reference.shape, reference.dtype) != ((HEIGHT, WIDTH), np.uint8):
-        raise ValueError(f"reference should be a picture of {WIDTH} x {HEIGHT} gray pixels")
-    if template.vertices.shape != (count, 3):
-        raise ValueError("the template's vertices are not (V, 3)")
-    for name, mask in (masks | regions | {"faces": template.face_indices}).items():
-        if mask.ndim != 1 or (len(mask) and not (0 <= mask.min() and mask.max() < count)):
-            raise ValueError(f"{name} names vertices that the template does not have")
-    if template.face_sizes.sum() != len(template.face_indices) or (template.face_sizes < 3).any():
-        raise ValueError("the template's faces do not add up")
-    if template.hash != about["topology"]:
-        raise ValueError("the template is not the topology that the metadata names")
-    if bad := [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise ValueError(f"{bad[0]} holds numbers that are not finite")
-    mean, deviation = map(float, arrays["whitening"])
-    unit = float(about["unit"])
-    if not (deviation > 0 and 0 < unit < 1e6):
-        raise ValueError("whitening deviation and unit must be greater than zero")
+    file = ModelFile.load(path)
+    outputs = 3 * len(file.animated)
+    with torch.device("meta"):
+        network = Network(outputs, file.components)
+    sizes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wanted = sizes | {"whitening": (2,), "pca.mean": (outputs // 3, 3), "pca.basis": (file.components, outputs // 3, 3),
+                      "confidence": (FEATURES, 1 + len(file.regions))}
+    for name, shape in wanted.items():
+        found = file.tensors[name].shape if name in file.tensors else None
+        if found != shape:
+            raise UnderstudyError(f"{file.path} does not hold the network that it names: {name} is {found}, not "
+                                  f"{shape}.")
+    network.load_state_dict({name: torch.from_numpy(file.finite(name)) for name in sizes}, assign=True)
+    mean, deviation = map(float, file.finite("whitening", np.float64))
+    if not deviation > 0:
+        raise UnderstudyError(f"{file.path} is not a valid model file: the deviation of its whitening is not positive.")
     known = {"format", "actor", "topology", "unit", "crop", "transfer", "architecture"}
-    return Model(str(about["actor"]), unit, Crop(*map(float, about["crop"])), str(about["transfer"]), template,
-                 masks["animated"], masks["stabiliser"], regions, (mean, deviation), arrays["pca.mean"],
-                 arrays["pca.basis"], network, {name: value for name, value in about.items() if name not in known},
-                 reference)
+    return Model(file.actor, file.unit, Crop(*file.crop), file.transfer, file.template, file.animated, file.stabiliser,
+                 file.regions, (mean, deviation), file.finite("pca.mean"), file.finite("pca.basis"), network,
+                 {name: value for name, value in file.about.items() if name not in known}, file.reference(),
+                 file.finite("confidence"))
 
 
 assert FEATURES == 9720  # the paper's count; the model format depends on it

@@ -81,7 +81,7 @@ class ModelFile:
         The animated vertices of a frame are W @ code + b, in the order x, y, z of each vertex.
         """
         centimetres = np.float32(100 * self.unit)
-        return self._finite("output.weight") / centimetres, self._finite("output.bias") / centimetres
+        return self.finite("output.weight") / centimetres, self.finite("output.bias") / centimetres
 
     def reference(self) -> np.ndarray | None:
         """The mean of the training inputs, (320, 240) uint8; None in models without."""
@@ -99,8 +99,10 @@ class ModelFile:
         """One tensor, read anew."""
         return _read(self.path, self.tensors[name])
 
-    def _finite(self, name: str) -> np.ndarray:
-        values = self.read(name).astype(np.float32, copy=False)
+    def finite(self, name: str, dtype: type = np.float32) -> np.ndarray:
+        """One tensor as `dtype`. Raises UnderstudyError if it holds what is no finite number."""
+        with np.errstate(over="ignore"):
+            values = self.read(name).astype(dtype, copy=False)
         if not np.isfinite(values).all():
             raise UnderstudyError(f"{self.path} is not a valid model file: {name} holds numbers that are not finite.")
         return values

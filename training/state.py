@@ -122,4 +122,4 @@ def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
     return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
-                   stabiliser=actor.stabiliser, reference=frames.reference)
+                   stabiliser=actor.stabiliser, reference=frames.reference, confidence=None)

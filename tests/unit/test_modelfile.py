@@ -107,7 +107,8 @@ def test_a_tampered_tensor_gets_a_sentence(saved, name, array, says):
 
 
 @pytest.mark.parametrize(("about", "says"), [
-    ({"format": 99}, "newer Understudy"), ({"format": "new"}, "not one of ours"), ({"format": 1e999}, "not one of ours"),
+    ({"format": 99}, "newer Understudy"), ({"format": "new"}, "not one of ours"),
+    ({"format": 1e999}, "not one of ours"),
     ({"crop": [1, 2]}, "crop"), ({"crop": [0, 0, 1e999, 4]}, "crop"), ({"crop": "0 0 240 320"}, "crop"),
     ({"unit": -1}, "unit"), ({"unit": "cm"}, "unit"), ({"topology": "00"}, "topology"),
     ({"architecture": {"components": 10**9}}, "no sense"), ({"architecture": {"components": "6"}}, "no sense"),
