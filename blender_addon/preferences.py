@@ -1,9 +1,11 @@
 """What is set once for all files: the worker's interpreter, its device, where caches go."""
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -99,6 +101,13 @@ def user_folder(name: str) -> Path:
         folder = Path(tempfile.gettempdir(), "understudy", name)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+@contextlib.contextmanager
+def session_file(name: str) -> Iterator[Path]:
+    """A path for a file that is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+        yield Path(folder, name)
 
 
 def cache_folder(scene: bpy.types.Scene) -> Path:

@@ -40,13 +40,13 @@ def _is_mesh(self, object: bpy.types.Object) -> bool:
 def _retimed(self, context: bpy.types.Context) -> None:
     from . import follow  # imports outputs and plate, which read these properties
 
-    follow.timing(context.scene, self)
+    follow.timing(self.id_data, self)
 
 
 def _selected(self, context: bpy.types.Context) -> None:
     from . import follow
 
-    follow.active_shot(context.scene)
+    follow.active_shot(self.id_data)
 
 
 class UnderstudyShot(bpy.types.PropertyGroup):

@@ -66,6 +66,12 @@ def ask(arguments: list[str], done: Callable[[dict], None], failed: Callable[[st
     wake()
 
 
+def warm(model: Path) -> None:
+    """Have the solver load a model before anybody asks for a solve; whoever solves will hear of what is wrong."""
+    with contextlib.suppress(UnderstudyError):
+        ask(["warm", str(model), "--device", preferences().device], lambda results: None, name="solver")
+
+
 def add(task: Iterator[bool]) -> None:
     """Put a task at the end of the queue."""
     _tasks.append(task)

@@ -27,6 +27,8 @@ class Run:
 
 runs: dict[str, Run] = {}       # by uid of the shot; the newest of each
 worker_text = ""                # what Check found about the worker
+crop_text = ""                  # how the crop was found, or why not
+footage_text: dict[str, str] = {}  # by uid of the shot: what is wrong with its footage
 
 
 def run_of(uid: str) -> Run | None:
@@ -40,6 +42,7 @@ def active_runs() -> list[Run]:
 
 def clear() -> None:
     """Forget everything, when another file is loaded or the add-on is disabled."""
-    global worker_text
+    global crop_text
     runs.clear()
-    worker_text = ""
+    footage_text.clear()
+    crop_text = ""

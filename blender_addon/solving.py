@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def _probe(run: Run) -> Iterator[bool]:
     run.state, run.text = "starting", "Reading the footage"
     answer: list[str] = []
     scene, shot = _here(run)
-    probe(scene, shot, lambda text: answer.append(text))
+    probe(scene, shot, lambda uid, text: answer.append(text))
     while not answer:
         if run.stop:
             raise Cancelled("Cancelled before the first frame.")
@@ -139,21 +139,21 @@ def _probe(run: Run) -> Iterator[bool]:
         raise UnderstudyError(answer[0])
 
 
-def probe(scene: bpy.types.Scene, shot, then=lambda text: None) -> None:
-    """Ask the worker for the facts of a shot's footage; `then` gets "" or what is wrong, a sentence."""
+def probe(scene: bpy.types.Scene, shot, then: Callable[[str, str], None]) -> None:
+    """Ask the worker for the facts of a shot's footage; `then` gets the shot's uid, and "" or what is wrong."""
     identify(scene, shot)
     settings, uid = scene.understudy, shot.uid
     crop = settings.crop_of(shot)
-    model = ["--model", str(absolute(settings.model))] if settings.model else []
+    model = ["--model", str(absolute(settings.model))] if settings.model and crop[2] else []
     frame = ["--crop", *map(str, crop)] if crop[2] else []
 
     def done(facts: dict) -> None:
         found = find(uid)
         if found is not None:
             _store(found[1], facts)
-        then("")
+        then(uid, "")
 
-    pump.ask(["probe", str(absolute(shot.footage)), *(model if crop[2] else []), *frame], done, then)
+    pump.ask(["probe", str(absolute(shot.footage)), *model, *frame], done, lambda text: then(uid, text))
 
 
 def _store(shot, facts: dict) -> None:
