@@ -9,6 +9,8 @@ import numpy as np
 from .errors import UnderstudyError
 
 STEPS = 60
+SETTLED = 1e-3  # pixels; a step that moves every pin less is the last
+POOR = 0.01  # of the picture's width; pins that are missed by more are tried from another start too
 PULL = 1e-4  # of the start, against pixels: too weak to be seen where pins decide, decides where they do not
 # What it costs to move along x, y and z, to tilt about x and y, to roll, and to zoom, for the same pixels. Few pins
 # shift the face before they resize or roll it, and do so before they tilt it.
@@ -52,13 +54,11 @@ def solve_pose(
     if not all(np.isfinite(values).all() for values in numbers) or min(width, height, focal) <= 0:
         raise UnderstudyError("A pin or the camera has a position that is not a number. Remove that pin.")
     picture = pixels - (width / 2, height / 2)
-    starts = [_facing(points, picture, np.asarray(pose, float), focal)]
-    if len(points) >= 6 and (far := _weak_perspective(points, picture, focal)) is not None:
-        starts.append(far)
-    fits = [_fit(points, picture, start, focal, solve_focal) for start in starts]
-    # another start wins only if it explains the pins clearly better, so that the camera does not jump for nothing
-    pose, focal, residual = min(fits, key=lambda fit: fit[2] + (0 if fit is fits[0] else 0.1))
-    return pose, focal, residual
+    near = _fit(points, picture, _facing(points, picture, np.asarray(pose, float), focal), focal, solve_focal)
+    if near[2] < POOR * width or len(points) < 6 or (start := _weak_perspective(points, picture, focal)) is None:
+        return near
+    far = _fit(points, picture, start, focal, solve_focal)
+    return far if far[2] < near[2] - POOR * width / 2 else near  # no jump for next to nothing
 
 
 def _fit(points: np.ndarray, picture: np.ndarray, start: np.ndarray, focal: float, solve_focal: bool
@@ -69,7 +69,8 @@ def _fit(points: np.ndarray, picture: np.ndarray, start: np.ndarray, focal: floa
     depth = shift[2]
     size = max(np.sqrt((turned ** 2).sum(1).mean()), 0.1 * depth)
     pixel = focal / depth  # pixels a unit at the middle of the points
-    pull = PULL * COSTS * np.array([pixel, pixel, pixel * size / depth] + [pixel * size] * 4)
+    costs = COSTS * np.array([pixel, pixel, pixel * size / depth] + [pixel * size] * 4)
+    pull = PULL * costs
     free = np.arange(7 if solve_focal and len(points) > 3 else 6)
 
     def errors(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +92,7 @@ def _fit(points: np.ndarray, picture: np.ndarray, start: np.ndarray, focal: floa
     for _ in range(STEPS):
         normal = slope[:, free].T @ slope[:, free]
         step = np.zeros(7)
-        step[free] = -np.linalg.solve(normal + damping * np.diag(normal.diagonal()), slope[:, free].T @ error)
+        step[free] = -np.linalg.solve(normal + damping * np.diag(costs[free] ** 2), slope[:, free].T @ error)
         following = change + step
         following[3:6] = _vector(_rotation(step[3:6]) @ _rotation(change[3:6]))
         trial, trial_slope = errors(following)
@@ -100,7 +101,7 @@ def _fit(points: np.ndarray, picture: np.ndarray, start: np.ndarray, focal: floa
             change, error, slope, damping = following, trial, trial_slope, max(damping / 5, 1e-9)
         else:
             damping *= 4
-        if 0 <= gain < 1e-8 or damping > 1e9:
+        if np.abs(slope[:-7] @ step).max() < SETTLED or damping > 1e9:
             break
     result = np.eye(4)
     result[:3, :3] = _rotation(change[3:6]) @ start[:3, :3]
