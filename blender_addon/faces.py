@@ -12,6 +12,7 @@ from ..core.errors import UnderstudyError
 from ..core.modelfile import ModelFile
 from ..core.topology import Mesh
 from . import outputs, scene_io
+from .paths import absolute, relative
 
 WRONG_MESH = "Choose another face for the shot, or clear it: a new one is then made from the actor's template."
 
@@ -29,21 +30,6 @@ class Source:
     stabiliser: np.ndarray
     regions: dict[str, np.ndarray]
     model: ModelFile | None
-
-
-def absolute(path: str) -> Path:
-    """A path of the .blend as the system knows it."""
-    return Path(bpy.path.abspath(path))
-
-
-def relative(path: Path | str) -> str:
-    """A path as the .blend keeps it: relative once it is saved, where drives allow."""
-    if not bpy.data.filepath:
-        return str(path)
-    try:
-        return bpy.path.relpath(str(path))
-    except ValueError:  # another drive
-        return str(path)
 
 
 def read(path: Path) -> Source:

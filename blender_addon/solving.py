@@ -15,7 +15,7 @@ from ..core.files import make_folder
 from ..core.jobs import RunningJob
 from ..core.solved import Solved, read_solved
 from . import faces, outputs, pump, runtime
-from .faces import absolute, relative
+from .paths import absolute, relative
 from .preferences import cache_folder, preferences, worker
 from .pump import WAIT, WORK
 from .runtime import Run

@@ -10,7 +10,7 @@ from ...core.actor import UNITS, Actor, create_actor
 from ...core.errors import UnderstudyError
 from ...core.topology import write_obj
 from .. import faces, pump, runtime, scene_io, solving
-from ..faces import absolute
+from ..paths import absolute
 from ..preferences import preferences, session_file, user_folder
 from . import shots
 from .shots import wait

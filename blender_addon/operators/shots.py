@@ -7,7 +7,7 @@ from bpy.props import CollectionProperty, EnumProperty, FloatProperty, StringPro
 
 from ...core.errors import UnderstudyError
 from .. import faces, follow, plate, pump, runtime, solving
-from ..faces import absolute
+from ..paths import absolute
 
 MOVIES = (".mov", ".mp4", ".m4v", ".mkv", ".avi", ".webm")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".dpx", ".bmp")
