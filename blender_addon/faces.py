@@ -1,11 +1,13 @@
 """The actor in the scene: reading it from its folder or model file, and the mesh of each shot."""
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy.app.handlers import persistent
 
 from ..core.actor import Actor
 from ..core.errors import UnderstudyError
@@ -71,7 +73,42 @@ def use_model(settings, model: ModelFile | None) -> None:
     """Make a model the one that solves."""
     settings.model = relative(model.path) if model else ""
     settings.model_sha256 = model.sha256() if model else ""
+    settings.model_stamp = stamp(model.path) if model else ""
     settings.components = model.components if model else 0
+
+
+def refresh_model(settings) -> None:
+    """Notice that the model file was replaced, for instance by training. Raises UnderstudyError if it is damaged."""
+    if settings.model and settings.model_stamp != stamp(absolute(settings.model)):
+        model = ModelFile.load(absolute(settings.model))
+        if model.topology != settings.topology:
+            raise UnderstudyError(f"{model.path} is now a model of another mesh. Open its actor in a scene of its own.")
+        use_model(settings, model)
+
+
+def stamp(path: Path) -> str:
+    """Changes when a file does; empty if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+@persistent
+def _loaded(*_: object) -> None:
+    """The model may have been trained further since the file was saved."""
+    for scene in bpy.data.scenes:
+        with contextlib.suppress(UnderstudyError):  # whoever solves will hear of it
+            refresh_model(scene.understudy)
+
+
+def register() -> None:
+    bpy.app.handlers.load_post.append(_loaded)
+
+
+def unregister() -> None:
+    bpy.app.handlers.load_post.remove(_loaded)
 
 
 def ensure(scene: bpy.types.Scene, shot) -> bpy.types.Object:

@@ -82,6 +82,7 @@ class UNDERSTUDY_PT_shots(Panel, bpy.types.Panel):
         column.operator("understudy.shot_add", text="", icon="ADD")
         column.operator("understudy.shot_add_folder", text="", icon="FILE_FOLDER")
         column.operator("understudy.shot_remove", text="", icon="REMOVE")
+        column.operator("understudy.shot_view", text="", icon="ZOOM_SELECTED")
         if len(settings.shots) > 1:
             column.operator("understudy.shot_move", text="", icon="TRIA_UP").direction = "UP"
             column.operator("understudy.shot_move", text="", icon="TRIA_DOWN").direction = "DOWN"

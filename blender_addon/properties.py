@@ -123,6 +123,7 @@ class UnderstudyScene(bpy.types.PropertyGroup):
     model: StringProperty(name="Model", subtype="FILE_PATH",
                           description="The model file that solves; // is the folder of the .blend")
     model_sha256: StringProperty()  # "" when there is no model yet
+    model_stamp: StringProperty()   # size and time of the file, to notice that it was replaced
     topology: StringProperty()
     vertices: IntProperty()
     components: IntProperty()

@@ -170,6 +170,7 @@ def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int]:
     """Start the worker; returns its job, the cache it writes, and the source frame of the cache's first sample."""
     scene, shot = _here(run)
     settings = scene.understudy
+    faces.refresh_model(settings)
     faces.ensure(scene, shot)
     first = shot.first if order.first is None else order.first
     last = shot.last if order.last is None else order.last

@@ -174,6 +174,36 @@ class UNDERSTUDY_OT_shot_here(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class UNDERSTUDY_OT_shot_view(bpy.types.Operator):
+    """Look at the active shot from the front, with face and plate side by side"""
+
+    bl_idname = "understudy.shot_view"
+    bl_label = "View Shot"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context):
+        if context.area is None or context.area.type != "VIEW_3D":
+            cls.poll_message_set("Needs a 3D viewport")
+            return False
+        return context.scene.understudy.shot is not None
+
+    def execute(self, context):
+        shot = context.scene.understudy.shot
+        region = next(region for region in context.area.regions if region.type == "WINDOW")
+        seen = [object for object in (shot.face, shot.plate) if object is not None and object.visible_get()]
+        selected, active = context.selected_objects, context.view_layer.objects.active
+        for object in context.view_layer.objects:
+            object.select_set(object in seen)
+        with context.temp_override(region=region):
+            bpy.ops.view3d.view_axis(type="FRONT")
+            bpy.ops.view3d.view_selected()
+        for object in context.view_layer.objects:
+            object.select_set(object in selected)
+        context.view_layer.objects.active = active
+        return {"FINISHED"}
+
+
 def add(operator: bpy.types.Operator, context: bpy.types.Context, paths: list[Path], step: str) -> set[str]:
     """Add shots for an operator, as one undo step when their footage was read."""
     scene, settings = context.scene, context.scene.understudy
@@ -223,4 +253,5 @@ def _has_actor(cls, context: bpy.types.Context) -> bool:
 
 
 CLASSES = (UNDERSTUDY_OT_shot_add, UNDERSTUDY_OT_shot_add_folder, UNDERSTUDY_OT_shot_remove, UNDERSTUDY_OT_shot_move,
-           UNDERSTUDY_OT_shot_probe, UNDERSTUDY_OT_shot_nudge, UNDERSTUDY_OT_shot_here)
+           UNDERSTUDY_OT_shot_probe, UNDERSTUDY_OT_shot_nudge, UNDERSTUDY_OT_shot_here,
+           UNDERSTUDY_OT_shot_view)
