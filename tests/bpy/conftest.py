@@ -1,6 +1,8 @@
 """The add-on in Blender as a Python module (bpy), headless: .venv-bpy/5.0/bin/python -m pytest tests/bpy"""
 
 import importlib.util
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,3 +51,30 @@ def worker_python():
         if (ROOT / name).is_file():
             return ROOT / name
     pytest.skip("needs .venv, which make test sets up")
+
+
+@pytest.fixture(scope="session")
+def material(worker_python, tmp_path_factory):
+    """An actor with a model that nobody trained, and two movies, in a folder whose name is no ASCII."""
+    folder = tmp_path_factory.mktemp("Zoë s") / "a b"
+    folder.mkdir()
+    subprocess.run([worker_python, Path(__file__).with_name("make_material.py"), folder], check=True)
+    return folder
+
+
+@pytest.fixture
+def folder(material, tmp_path):
+    return shutil.copytree(material, tmp_path / "ö folder")
+
+
+@pytest.fixture
+def scene(folder, worker_python, monkeypatch):
+    """A saved scene in which the actor is open, with one of the movies as a shot."""
+    from understudy.blender_addon import pump
+
+    monkeypatch.setenv("UNDERSTUDY_PYTHON", str(worker_python))
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
+    assert bpy.ops.understudy.actor_open(filepath=str(folder / "actor")) == {"FINISHED"}
+    assert bpy.ops.understudy.shot_add(filepath=str(folder / "take one.mp4")) == {"FINISHED"}
+    yield bpy.context.scene
+    pump.stop()
