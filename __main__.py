@@ -18,6 +18,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036 - anybody may choose any interpreter, and wants no traceback for it
+    sys.exit(f"Understudy needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.")
+
 EPILOG = """\
 from cleaned shots to a solved take:
   understudy new otto --template otto.obj --unit cm --crop 0 0 1200 1600
@@ -85,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_actor_commands(command)
     add_job_commands(command)
+    add_question_commands(command)
     return root
 
 
@@ -201,6 +205,39 @@ def add_job_commands(command: Callable) -> None:
     watch.add_argument("--cancel", action="store_true", help="ask the job to stop, then watch it do so")
 
 
+def add_question_commands(command: Callable) -> None:
+    """probe, picture, suggest-crop, doctor: what is answered in a second; programs get the answer in a job folder."""
+    probe = command("probe", run_probe, "tell what footage is, and whether it is framed as the training footage was",
+                    "Size, exact number of frames, frame rate, sound and timecode; given a model, also how far the "
+                    "picture has moved, turned, grown or changed its light against what the model was trained on.",
+                    "take.mov", "take.mov --model otto")
+    probe.add_argument("footage", metavar="FOOTAGE", help="a movie, or a folder or pattern of pictures")
+    probe.add_argument("--model", metavar="MODEL", help="a model file, or an actor folder")
+    add_crop(probe, "compare this part of the picture with the training footage (default: the model's crop)")
+
+    picture = command("picture", run_picture, "write one frame as the network sees it",
+                      "240 x 320 gray pixels with a crop, else the whole picture in gray, at most 1024 pixels wide.",
+                      "take.mov --frame 120 --crop 0 0 1200 1600 --out input.png")
+    picture.add_argument("footage", metavar="FOOTAGE", help="a movie, or a folder or pattern of pictures")
+    picture.add_argument("--frame", type=int, required=True, metavar="N", help="which frame, counted from 0")
+    picture.add_argument("--out", required=True, metavar="P.png", help="the picture to write")
+    add_crop(picture, "the part of the picture that the network sees")
+
+    suggest = command("suggest-crop", run_suggest_crop, "look for the face in footage and lay a crop around it",
+                      "Look at the result before training with it.", "take.mov")
+    suggest.add_argument("footage", metavar="FOOTAGE", help="a movie, or a folder or pattern of pictures")
+
+    doctor = command("doctor", run_doctor, "tell what this Python has, what it lacks, and where it would solve",
+                     "Python, packages, GPUs and memory. It ends with 1 if it cannot solve.", "", "--device cuda")
+    add_device(doctor)
+    for question in (probe, picture, suggest, doctor):
+        question.add_argument("--job", metavar="DIR", help="answer in a job folder, for programs")
+
+
+def add_crop(command: argparse.ArgumentParser, help: str) -> None:
+    command.add_argument("--crop", nargs=4, type=float, metavar=("X", "Y", "W", "H"), help=help)
+
+
 def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1, mps")
 
@@ -259,6 +296,68 @@ def answer(options: argparse.Namespace, text: str, **results: object) -> None:
 
     event = {"type": "done", "time": time.time(), **plain(results)}
     print(json.dumps(event, ensure_ascii=False) if options.json else text)
+
+
+# ---- questions
+
+
+def run_probe(options: argparse.Namespace) -> None:
+    def work() -> tuple[str, dict]:
+        from .core.probe import describe, probe
+
+        facts = probe(options.footage, options.model, options.crop)
+        return describe(options.footage, facts), facts
+
+    run_question(options, "probe", work)
+
+
+def run_picture(options: argparse.Namespace) -> None:
+    def work() -> tuple[str, dict]:
+        from .core.probe import picture
+
+        width, height = picture(options.footage, options.frame, options.out, options.crop)
+        return f"Wrote {width} x {height} pixels to {options.out}.", {"width": width, "height": height}
+
+    run_question(options, "picture", work)
+
+
+def run_suggest_crop(options: argparse.Namespace) -> None:
+    def work() -> tuple[str, dict]:
+        from .core.suggest import suggest_crop
+
+        found = suggest_crop(options.footage)
+        crop = [found.crop.x, found.crop.y, found.crop.width, found.crop.height]
+        text = f"--crop {' '.join(f'{edge:g}' for edge in crop)}   # {found.how}"
+        return text, {"crop": crop, "how": found.how, "confidence": found.confidence}
+
+    run_question(options, "suggest-crop", work)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from .core.doctor import examine
+
+    results: dict = {}
+
+    def work() -> tuple[str, dict]:
+        results.update(examine(options.device))
+        return "\n".join(results["lines"]), results
+
+    run_question(options, "doctor", work)
+    return 0 if results["ready"] else 1
+
+
+def run_question(options: argparse.Namespace, name: str, work: Callable[[], tuple[str, dict]]) -> None:
+    """Print the text that `work` returns, or its results, or put them in a job folder."""
+    def answer_in(job) -> str:
+        text, results = work()
+        job.results.update(results)
+        return text
+
+    if options.job:
+        run_job(options, options.job, name, answer_in)
+    else:
+        text, results = work()
+        answer(options, text, **results)
 
 
 # ---- jobs

@@ -21,6 +21,7 @@ from .sequence import ImageSequence
 
 TRANSFERS = ("sRGB",)
 AHEAD = 8  # pictures decoded ahead of the consumer: enough to ride out uneven work, small in memory
+LOOK = 200e6  # pixels that a look at footage may decode: a second or so
 
 
 def open_footage(path: Path | str, transfer: str = "sRGB") -> "Footage":
@@ -78,6 +79,16 @@ class Footage:
         for index, picture in enumerate(self.iterate(first, int(indices[-1]) + 1, transform), first):
             if index in wanted:
                 yield picture
+
+    def spread(self, count: int) -> np.ndarray:
+        """At most `count` frames all over the footage that are quick to read: key frames, or, where those are few, the
+        frames that follow them. Ascending int64.
+        """
+        keys = np.asarray(self._source.keys)
+        reach = 0 if len(keys) >= count else int(LOOK / (self.width * self.height)) // len(keys)
+        frames = np.arange(self.frames)
+        quick = np.flatnonzero(frames - keys[np.searchsorted(keys, frames, "right") - 1] <= reach)
+        return quick[np.linspace(0, len(quick) - 1, min(count, len(quick))).round().astype(int)]
 
     def _check(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.frames:

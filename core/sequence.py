@@ -23,6 +23,7 @@ class ImageSequence:
         self._files, self.warnings = find_images(self.path)
         self.frames, self.fps, self.variable = len(self._files), FPS, False
         self.times = np.arange(self.frames) / FPS
+        self.keys = range(self.frames)  # any of them can be read by itself
         self.height, self.width = read_image(self._files[0]).shape
 
     @property

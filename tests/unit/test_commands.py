@@ -16,7 +16,8 @@ from understudy.core import terminal
 from understudy.core.jobs import Job
 from understudy.core.movie_writer import MovieWriter
 
-COMMANDS = ("new", "add-shot", "check", "sample", "train", "solve", "evaluate", "compare", "watch")
+COMMANDS = ("new", "add-shot", "check", "sample", "train", "solve", "evaluate", "compare", "watch", "probe",
+            "picture", "suggest-crop", "doctor")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
 
 
