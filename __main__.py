@@ -168,12 +168,20 @@ def add_job_commands(command: Callable) -> None:
     solve = command("solve", run_solve, "solve footage to a mesh cache",
                     "The cache's suffix says what it is: .pc2, .mdd or .npz. Frames count from 0.",
                     "otto/model.safetensors take.mov --out take.pc2",
-                    "otto/model.safetensors take.mov --range 1200 1799 --out part.pc2")
+                    "otto/model.safetensors take.mov --range 1200 1799 --out part.pc2",
+                    "otto take.mov --range 300 340 --live --base take.v001.pc2 --out take.v002.pc2")
     solve.add_argument("model", metavar="MODEL", help="a model file, or an actor folder")
     solve.add_argument("footage", metavar="FOOTAGE", help="a movie, or a folder or pattern of pictures")
-    solve.add_argument("--out", required=True, metavar="X.pc2", help="the cache to write; its sidecar is X.json")
+    solve.add_argument("--out", required=True, metavar="X.pc2",
+                       help="the cache to write; beside it X.json tells of it, and X.npy holds its codes")
     solve.add_argument("--range", type=int, nargs=2, metavar=("A", "B"),
                        help="solve the frames A to B, B included (default: all)")
+    solve.add_argument("--crop", type=float, nargs=4, metavar=("X", "Y", "W", "H"),
+                       help="where the face is in this footage, 3:4, in pixels (default: where the model has it)")
+    solve.add_argument("--live", action="store_true",
+                       help="write X.pc2, a new file, so that Blender can show it while it grows")
+    solve.add_argument("--base", metavar="OLD.pc2",
+                       help="with --live: begin as a copy of this solve, and replace the range or go on behind it")
     size = solve.add_mutually_exclusive_group()
     size.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
     size.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
@@ -412,7 +420,7 @@ def run_solve(options: argparse.Namespace) -> None:
 
         sidecar = solve(model / "model.safetensors" if model.is_dir() else model, options.footage, out, first=first,
                         last=last, batch=1 if options.online else options.batch, device=options.device,
-                        engine=options.engine, report=job)
+                        engine=options.engine, crop=options.crop, live=options.live, base=options.base, report=job)
         job.results.update({name: sidecar[name] for name in ("first", "last", "engine", "device", "batch")})
         return f"Wrote frames {sidecar['first']} to {sidecar['last']} to {out}, solved by {sidecar['engine']}."
 

@@ -74,7 +74,7 @@ def side(device: str, folder: str) -> None:
 
     def stream() -> int:
         solver, inputs, _ = network()
-        return sum(len(vertices) for vertices, _ in solver.stream(inputs))
+        return sum(len(vertices) for vertices, _, _ in solver.stream(inputs))
 
     def whole() -> dict:
         watch = Watch()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -79,6 +80,17 @@ def inside(folder: Path | str, relative: str) -> Path:
             or PureWindowsPath(relative).drive or PureWindowsPath(relative).is_absolute() or "\\" in relative):
         raise UnderstudyError(f"The path {relative!r} in {folder} leaves its folder; the file has been tampered with.")
     return Path(folder).joinpath(*parts)
+
+
+def check_space(folder: Path | str, size: int) -> None:
+    """Raise UnderstudyError if a file of `size` bytes cannot fit into `folder`."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return  # writing will say what is wrong
+    if free < size:
+        raise UnderstudyError(f"The disk of {folder} has {free >> 20:,} MB left, but {size >> 20:,} MB are needed. "
+                              "Make room or choose another folder.")
 
 
 def hash_file(path: Path | str) -> str:
