@@ -1,0 +1,272 @@
+"""The footage of a shot in the viewport: an empty that shows it beside the face, in step with the scene.
+
+Blender's image users have no speed, but the picture they show can be driven. So plate, camera background and the plane
+for renders all carry the same two drivers, made from timing.mapping: `frame_current` for what reads the picture number
+that the depsgraph left there (empties, EEVEE), `frame_offset` for what works it out again while it draws (camera
+backgrounds, Cycles). The drivers are simple expressions, which Blender evaluates without Python and in any file.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+
+from ..core.errors import UnderstudyError
+from ..core.numbered import find_images, is_sequence
+from . import faces, sound, timing
+from .paths import absolute, relative
+
+START = -100000  # scene frame before any that plays; image users of movies stay at their first frame from there on
+GAP = 0.15  # between face and plate, of the plate's width
+
+
+def update(scene: bpy.types.Scene, shot) -> str:
+    """Make the plate of a shot, or bring it up to date with the shot's footage and timing.
+
+    It is placed when it is made, and then stays where the artist moves it. Returns what is wrong with the footage as a
+    sentence, or "".
+    """
+    try:
+        image = _image(shot)
+    except UnderstudyError as error:
+        return str(error)
+    if shot.plate is None:
+        shot.plate = bpy.data.objects.new(f"{shot.name} Plate", None)
+        shot.plate.empty_display_type = "IMAGE"
+        shot.plate.data = image
+        place(scene, shot)
+    old, shot.plate.data = shot.plate.data, image
+    faces.to_collection(scene, shot, shot.plate)
+    for background in _backgrounds(shot):
+        background.image = image
+    plane = _plane(shot)
+    if plane is not None:
+        _texture(plane).image = image
+    if old is not None and old is not image:
+        _free(old)
+    retime(scene, shot)
+    return ""
+
+
+def retime(scene: bpy.types.Scene, shot) -> None:
+    """Let everything that shows or plays the footage of a shot follow its timing. """
+    sound.retime(scene, shot)
+    if shot.plate is None or shot.plate.data is None:
+        return
+    image = shot.plate.data
+    _drive(scene, shot, image, shot.plate, "image_user")
+    for index, background in enumerate(_backgrounds(shot)):
+        if background.image is image:
+            _drive(scene, shot, image, shot.camera.data, f"background_images[{index}].image_user")
+    plane = _plane(shot)
+    if plane is not None:
+        node = _texture(plane)
+        _drive(scene, shot, image, node.id_data, f'nodes["{node.name}"].image_user')
+
+
+def remove(scene: bpy.types.Scene, shot) -> None:
+    """Remove the plate, its plane, the picture behind the camera and the sound; camera and pins stay."""
+    sound.remove(scene, shot)
+    plate, plane = shot.plate, _plane(shot)
+    shot.plate = None
+    if plate is None:
+        return
+    image = plate.data
+    if shot.camera is not None:
+        for index in range(len(_backgrounds(shot))):
+            _undrive(shot.camera.data, f"background_images[{index}].image_user")
+        shot.camera.data.background_images.clear()
+    if plane is not None:
+        material, mesh = plane.active_material, plane.data
+        bpy.data.objects.remove(plane)
+        bpy.data.meshes.remove(mesh)
+        bpy.data.materials.remove(material)
+    bpy.data.objects.remove(plate)
+    if image is not None:
+        _free(image)
+
+
+def place(scene: bpy.types.Scene, shot) -> None:
+    """Stand the plate beside the face, upright, its crop as high as the face."""
+    low, high = face_box(scene, shot)
+    width, height = picture_size(shot)
+    _, y, _, h = scene.understudy.crop_of(shot)
+    if h <= 0 or y + h > height:
+        y, h = 0, height
+    unit = (high.z - low.z) / h  # of the scene, a pixel
+    plate = shot.plate
+    plate.empty_display_size = max(width, height) * unit
+    plate.empty_image_offset = (-0.5, -0.5)
+    middle = Vector((low.x - (0.5 + GAP) * width * unit, (low.y + high.y) / 2,
+                     (low.z + high.z) / 2 + (y + h / 2 - height / 2) * unit))
+    plate.matrix_world = Matrix.Translation(middle) @ Matrix.Rotation(math.radians(90), 4, "X")
+
+
+def face_box(scene: bpy.types.Scene, shot) -> tuple[Vector, Vector]:
+    """The corners of the box around the animated part of a shot's face, at rest, in the world.
+
+    Without a face: a head's size about the origin.
+    """
+    face = shot.face or scene.understudy.template
+    if face is None or not face.data.vertices:
+        return Vector((-0.08, -0.1, -0.12)), Vector((0.08, 0.1, 0.12))
+    group = face.vertex_groups.get("animated")
+    points = [vertex.co for vertex in face.data.vertices
+              if group is None or any(item.group == group.index for item in vertex.groups)]
+    world = np.array([face.matrix_world @ point for point in points or [vertex.co for vertex in face.data.vertices]])
+    return Vector(world.min(0)), Vector(world.max(0))
+
+
+def picture_size(shot) -> tuple[int, int]:
+    """Width and height of a shot's footage in pixels: as the worker found them, else as Blender does."""
+    if shot.width and shot.height:
+        return shot.width, shot.height
+    size = tuple(shot.plate.data.size) if shot.plate is not None and shot.plate.data is not None else (0, 0)
+    return size if all(size) else (1920, 1080)
+
+
+def pixel_matrix(shot) -> Matrix:
+    """From pixels of the footage (right, down) to the plate's own space."""
+    width, height = picture_size(shot)
+    unit = shot.plate.empty_display_size / max(width, height)
+    x, y = shot.plate.empty_image_offset
+    return Matrix(((unit, 0, 0, x * width * unit), (0, -unit, 0, (1 + y) * height * unit), (0, 0, 1, 0), (0, 0, 0, 1)))
+
+
+def render_plane(scene: bpy.types.Scene, shot) -> bpy.types.Object:
+    """A plane where the plate is that shows the footage in renders, which leave empties out. Returns it."""
+    plane = _plane(shot)
+    if plane is None:
+        material = bpy.data.materials.new(shot.plate.name)
+        if not material.use_nodes:  # always true from 5.0 on
+            material.use_nodes = True
+        nodes, links = material.node_tree.nodes, material.node_tree.links
+        nodes.clear()
+        kinds = ("TexImage", "Emission", "OutputMaterial")
+        texture, emission, output = (nodes.new(f"ShaderNode{kind}") for kind in kinds)
+        links.new(texture.outputs["Color"], emission.inputs["Color"])
+        links.new(emission.outputs[0], output.inputs["Surface"])
+        texture.extension = "EXTEND"
+        nodes.active = texture  # what Workbench shows
+        mesh = bpy.data.meshes.new(shot.plate.name)
+        mesh.from_pydata([(0, 0, 0)] * 4, [], [(0, 1, 2, 3)])
+        mesh.uv_layers.new().data.foreach_set("uv", [0, 0, 1, 0, 1, 1, 0, 1])
+        mesh.materials.append(material)
+        plane = bpy.data.objects.new(f"{shot.plate.name} Plane", mesh)
+        plane["understudy_plane"] = True
+        plane.parent = shot.plate
+        faces.to_collection(scene, shot, plane)
+    width, height = picture_size(shot)
+    corners = [pixel_matrix(shot) @ Vector((x, y, 0)) for x, y in ((0, height), (width, height), (width, 0), (0, 0))]
+    plane.data.vertices.foreach_set("co", np.array(corners, np.float32).ravel())
+    plane.data.update()
+    _texture(plane).image = shot.plate.data
+    retime(scene, shot)
+    return plane
+
+
+def _image(shot) -> bpy.types.Image:
+    """The image data-block of a shot's footage. Raises UnderstudyError in words if there is no picture to show."""
+    path = absolute(shot.footage)
+    if not shot.footage:
+        raise UnderstudyError(f"{shot.name} has no footage. Choose a movie or a picture of an image sequence.")
+    source = "MOVIE"
+    if is_sequence(path):
+        files, _ = find_images(path)
+        path = files[0]  # the lowest number, which also has the fewest digits
+        source = "SEQUENCE" if len(files) > 1 else "FILE"
+    elif not path.is_file():
+        raise UnderstudyError(f"{path} is not there. Choose the footage of {shot.name} again.")
+    for image in bpy.data.images:
+        if image.source == source and not image.library and absolute(image.filepath) == path:
+            if not image.size[0]:
+                image.reload()  # it was missing before
+            return image
+    try:
+        image = bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise UnderstudyError(f"Blender cannot show {path}. Export it as MP4, MOV or PNG.") from error
+    image.filepath = relative(path)
+    image.source = source
+    return image
+
+
+def _free(image: bpy.types.Image) -> None:
+    if not image.users:
+        bpy.data.images.remove(image)
+
+
+def _backgrounds(shot) -> list:
+    return list(shot.camera.data.background_images) if shot.camera is not None else []
+
+
+def _plane(shot) -> bpy.types.Object | None:
+    children = shot.plate.children if shot.plate is not None else ()
+    return next((child for child in children if child.get("understudy_plane")), None)
+
+
+def _texture(plane: bpy.types.Object) -> bpy.types.ShaderNodeTexImage:
+    return next(node for node in plane.active_material.node_tree.nodes if node.type == "TEX_IMAGE")
+
+
+def _undrive(owner: bpy.types.ID, path: str) -> None:
+    for name in ("frame_current", "frame_offset"):
+        owner.driver_remove(f"{path}.{name}")
+
+
+def _drive(scene: bpy.types.Scene, shot, image: bpy.types.Image, owner: bpy.types.ID, path: str) -> None:
+    """Let an image user show the source frame that plays: the first before the shot, the last after it."""
+    _undrive(owner, path)
+    if image.source == "FILE":
+        return
+    movie = image.source == "MOVIE"
+    user = owner.path_resolve(path)
+    # Out of their range sequences are not shown, movies hold. A movie's range of one frame leaves all to the offset.
+    user.frame_start, user.frame_duration = START, 1 if movie else 1000000
+    user.use_auto_refresh, user.use_cyclic = True, False
+    first, last = shot.first, max(shot.last if shot.frames else image.frame_duration - 1, shot.first)
+    frames = timing.mapping(scene, shot)
+    shown = f"min(max(floor({frames.source(0) + 0.5:.15g}+{frames.ratio:.15g}*frame),{first}),{last})"
+    number = 1 if movie else _number(image)  # what Blender calls the first picture
+    played = "1" if movie else f"(floor(frame)-{START}+1)"
+    current, offset = (owner.driver_add(f"{path}.{name}").driver for name in ("frame_current", "frame_offset"))
+    current.expression, offset.expression = f"{shown}+{number}", f"{shown}+{number}-{played}"
+    if movie and shot.variable and shot.get("times"):
+        pictures = _by_the_clock(image, shot["times"])[first:last + 1]
+        starts = [frames.scene(source - 0.5) for source in range(first, first + len(pictures))]
+        for name, base in (("frame_current", 1), ("frame_offset", 0)):
+            _drive_by_table(owner.animation_data.drivers.find(f"{path}.{name}"), starts, pictures + base)
+
+
+def _drive_by_table(curve: bpy.types.FCurve, starts: list[float], values: np.ndarray) -> None:
+    """Let a driver's curve map scene frames to values, each from its start on."""
+    curve.driver.expression = "frame"
+    for modifier in list(curve.modifiers):
+        curve.modifiers.remove(modifier)
+    curve.keyframe_points.add(len(values))
+    curve.keyframe_points.foreach_set("co", np.column_stack((starts, values)).astype(np.float32).ravel())
+    for key in curve.keyframe_points:
+        key.interpolation = "CONSTANT"
+    curve.update()
+
+
+def _by_the_clock(image: bpy.types.Image, times: Iterable[float]) -> np.ndarray:
+    """Blender's numbers, from 0, of the pictures of a movie with a variable rate that play at `times`, (N,) int.
+
+    Understudy counts pictures one by one, Blender by the clock. Measured in 4.2 and 5.0: its picture n is the last one
+    that plays at n / rate or before; of pictures closer together than that, it shows the later.
+    """
+    if "understudy_rate" not in image:  # images do not tell by what rate Blender counts, clips do
+        clip = bpy.data.movieclips.load(bpy.path.abspath(image.filepath))
+        image["understudy_rate"] = clip.fps
+        bpy.data.movieclips.remove(clip)
+    return np.ceil(np.array(times) * image["understudy_rate"] - 0.003).astype(int)
+
+
+def _number(image: bpy.types.Image) -> int:
+    """The number in the name of a sequence's first file."""
+    return int(re.findall(r"\d+", Path(bpy.path.basename(image.filepath)).stem)[-1])
