@@ -1,6 +1,12 @@
 # make demo    set up, train on a made-up actor, solve a shot that nobody trained on, show the error (under 8 minutes)
 # make test    set up and run the tests: test-core, test-bpy, test-extension and test-gui, each of which runs alone too
 # make check   ruff and the tests
+# make extension       dist/understudy-VERSION.zip, for every platform; its worker runs on a Python of the user's
+# make extension-full  dist/full/...: the same with torch and what else a worker needs, for this platform alone and the
+#                      Python of the Blender that it is for: BLENDER_PYTHON=3.11 (4.2 to 5.0) or 3.13 (5.1 and newer)
+# make repository      dist/index.json, so that Blenders install and update from wherever dist/ is served; dist/full/
+#                      likewise with REPOSITORY=dist/full
+#   With the packaging tool of bpy 5.0, or of a Blender named as BLENDER=/path/to/blender
 # make bench   measure this machine; prints and stores tables in benchmarks/
 # make pictures  make the pictures of the documentation, from the demo
 # make clean   remove what the targets made, but not .venv
@@ -17,15 +23,18 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN = .venv/bin
 READY = .venv/ready
 
+TRAIN_SAMPLE = --minutes 4 --batch 16
+
 BPY_4.2 = 4.2.0
 BPY_5.0 = 5.0.1
 
-.PHONY: demo test test-core test-bpy test-in-bpy test-extension test-gui check bench pictures clean
+.PHONY: demo test test-core test-bpy test-in-bpy test-extension test-gui check extension \
+	extension-full repository bench pictures clean
 
-test: test-core test-bpy
+test: test-core test-bpy test-extension
 
 test-core: $(READY)
-	$(BIN)/python -m pytest -m "not slow" tests/unit tests/worker
+	$(BIN)/python -m pytest -rs -m "not slow" tests/unit tests/worker
 
 # The bpy wheels of these versions exist for Python 3.11 alone.
 test-bpy: $(READY)
@@ -33,20 +42,20 @@ test-bpy: $(READY)
 	else echo "tests/bpy is skipped: bpy $(BPY_4.2) and $(BPY_5.0) need Python 3.11, and .venv has another."; fi
 
 test-in-bpy: .venv-bpy/4.2/ready .venv-bpy/5.0/ready
-	.venv-bpy/4.2/bin/python -m pytest -m "not slow" tests/bpy
-	.venv-bpy/5.0/bin/python -m pytest -m "not slow" tests/bpy
+	.venv-bpy/4.2/bin/python -m pytest -rs -m "not slow" tests/bpy
+	.venv-bpy/5.0/bin/python -m pytest -rs -m "not slow" tests/bpy
 
 test-extension: test-bpy
-	$(BIN)/python -m pytest -m "not slow" tests/extension
+	$(BIN)/python -m pytest -rs -m "not slow" tests/extension
 
 # In the real Blender; skips where none can be had.
 test-gui: test-bpy
-	$(BIN)/python -m pytest -m "not slow" tests/gui
+	$(BIN)/python -m pytest -rs -m "not slow" tests/gui
 
 demo: $(READY)
 	rm -rf demo && mkdir demo
 	$(BIN)/understudy sample demo/actor
-	$(BIN)/understudy train demo/actor --minutes 4 --batch 16
+	$(BIN)/understudy train demo/actor $(TRAIN_SAMPLE)
 	$(BIN)/understudy solve demo/actor demo/actor/footage/val_talk.mp4 --out demo/val_talk.pc2
 	$(BIN)/understudy compare demo/actor val_talk demo/val_talk.pc2 --out demo/val_talk.mp4
 	$(BIN)/understudy evaluate demo/actor --out demo/report
@@ -55,6 +64,28 @@ demo: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(MAKE) test
+
+# The sample in the extension: that of `make demo` where it is there, else made the same way.
+SAMPLE = $(if $(wildcard demo/actor/model.safetensors),demo/actor,build/actor)
+BLENDER_PYTHON ?= 3.11
+REPOSITORY ?= dist
+PACKAGER = $(if $(BLENDER),$(READY),.venv-bpy/5.0/ready)
+EXTENSION = $(BIN)/python tools/extension.py $(if $(BLENDER),--blender "$(BLENDER)")
+
+extension: $(SAMPLE)/model.safetensors $(PACKAGER)
+	$(EXTENSION) small --actor $(SAMPLE)
+
+extension-full: $(SAMPLE)/model.safetensors $(PACKAGER)
+	$(EXTENSION) full --actor $(SAMPLE) --out dist/full --python $(BLENDER_PYTHON) \
+		--torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
+
+repository: $(PACKAGER)
+	$(EXTENSION) repository --out $(REPOSITORY)
+
+build/actor/model.safetensors: | $(READY)
+	rm -rf build/actor
+	$(BIN)/understudy sample build/actor
+	$(BIN)/understudy train build/actor $(TRAIN_SAMPLE)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py

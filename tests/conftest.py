@@ -1,11 +1,16 @@
 """What several tests share. Fixtures import what they need: the interpreters of tests/bpy have no torch."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 ACTOR_FRAMES = 16
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +68,36 @@ def original(tmp_path_factory):
 def actor(original, tmp_path):
     """A copy of the tiny actor's folder to do anything with."""
     return shutil.copytree(original, tmp_path / "actor")
+
+
+class RealBlender:
+    """The newest Blender, an application with a window, kept apart from this machine's own libraries."""
+
+    tools = ROOT.parent / "shared" / "blender"
+
+    def run(self, *arguments: object, home: Path, window: bool = False, env: dict[str, object] | None = None,
+            timeout: float = 300) -> subprocess.CompletedProcess:
+        """Run it with preferences and extensions in `home`, a folder below /tmp.
+
+        It sees /tmp, the repository and this Python, which can run workers, at their own paths.
+        """
+        command = [self.tools / "run-blender.sh", "-w", home, "--home", home, "--ro", ROOT, "--timeout", int(timeout)]
+        for folder in {sys.prefix, sys.base_prefix}:
+            command += ["--ro", folder]
+        for name, value in (env or {}).items():
+            command += ["--env", f"{name}={value}"]
+        command += ["-g"] if window else []
+        return subprocess.run(list(map(str, [*command, "--", "--python-exit-code", 1, *arguments])), text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="session")
+def real_blender():
+    """The real Blender, installed once where that can be done."""
+    if not (RealBlender.tools / "install-blender.sh").is_file() or sys.platform != "linux" or os.getuid() != 0:
+        pytest.skip("a real Blender needs Linux, root and ../shared/blender")
+    found = subprocess.run([RealBlender.tools / "install-blender.sh"], text=True, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if found.returncode:
+        pytest.skip(f"the real Blender could not be installed: {found.stdout[-500:]}")
+    return RealBlender()

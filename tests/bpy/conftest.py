@@ -1,6 +1,7 @@
 """The add-on in Blender as a Python module (bpy), headless: .venv-bpy/5.0/bin/python -m pytest tests/bpy"""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HAVE_BPY = importlib.util.find_spec("bpy") is not None
+STATUS = pytest.StashKey[int]()
 collect_ignore_glob = [] if HAVE_BPY else ["test_*.py"]
 
 
@@ -26,6 +28,16 @@ if HAVE_BPY:
     import bpy
 
     load_understudy()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+def pytest_unconfigure(config):
+    if HAVE_BPY and bpy.app.version < (4, 3):  # crashes when Python ends, with the plainest of add-ons too
+        sys.stdout.flush()
+        os._exit(config.stash[STATUS])
 
 
 @pytest.fixture(scope="session")
