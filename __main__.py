@@ -10,9 +10,11 @@ import faulthandler
 import importlib.util
 import json
 import os
+import queue
 import shlex
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -36,8 +38,16 @@ exit codes: 0 done, 1 failed, 2 wrong arguments, 3 cancelled (Ctrl-C once, and t
 """
 
 
+ORPHAN_GRACE = 30.0  # s that a served command has to stop when whoever asked for it is gone
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong arguments, 3 cancelled."""
+    return attempt(arguments)[0]
+
+
+def attempt(arguments: Sequence[str] | None) -> tuple[int, bool]:
+    """Run one command; returns its exit code, and whether a job folder tells of how it ended."""
     from .core.errors import Cancelled, UnderstudyError
     from .core.jobs import sentence
 
@@ -47,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
     except SystemExit as stop:  # argparse has said why
-        return int(stop.code or 0)
+        return int(stop.code or 0), False
     try:
-        return options.run(options) or 0
+        return options.run(options) or 0, options.told
     except KeyboardInterrupt:
         error: BaseException = Cancelled("Cancelled.")
     except Exception as caught:
@@ -62,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"understudy: {sentence(error)}", file=sys.stderr)
     if not isinstance(error, UnderstudyError) and not options.debug:
         print("Add --debug to see where this came from.", file=sys.stderr)
-    return getattr(error, "exit_code", 1)
+    return getattr(error, "exit_code", 1), options.told
 
 
 def parser() -> argparse.ArgumentParser:
@@ -211,6 +221,16 @@ def add_job_commands(command: Callable) -> None:
                     "otto/runs/2026-03-01_18-00-00", "take.job --cancel")
     watch.add_argument("folder", metavar="RUN", help="a job folder: a run, a report, X.job beside a cache")
     watch.add_argument("--cancel", action="store_true", help="ask the job to stop, then watch it do so")
+
+    warm = command("warm", run_warm, "load a model, so that the next solve in this process begins at once",
+                   "It is of use in `understudy serve` only.", "otto --job warm.job")
+    warm.add_argument("model", metavar="MODEL", help="a model file, or an actor folder")
+    warm.add_argument("--job", required=True, metavar="DIR", help="job folder")
+    add_device(warm)
+
+    command("serve", run_serve, "run the commands that come on standard input, for programs",
+            "One JSON list of arguments a line, each with --job DIR, which is where it is answered. The last model "
+            "stays loaded. When standard input ends, the running command is cancelled.", "")
 
 
 def add_question_commands(command: Callable) -> None:
@@ -427,6 +447,55 @@ def run_solve(options: argparse.Namespace) -> None:
     run_job(options, options.job or out.with_suffix(".job"), "solve", work)
 
 
+def run_warm(options: argparse.Namespace) -> None:
+    model = Path(options.model)
+
+    def work(job) -> str:
+        from .core.solve import warm_up
+
+        warm_up(model / "model.safetensors" if model.is_dir() else model, options.device)
+        return f"{model} is loaded."
+
+    run_job(options, options.job, "warm", work)
+
+
+def run_serve(options: argparse.Namespace) -> None:
+    from .core.jobs import STARTED, follow_parent
+    from .core.process import step_back
+
+    os.environ.pop(STARTED, None)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def hear(line: bytes) -> None:
+        lines.put(line)
+        if not line:  # a command that does not stop at its next step must not outlive whoever asked for it
+            end = threading.Timer(ORPHAN_GRACE, os._exit, [3])
+            end.daemon = True
+            end.start()
+
+    step_back()
+    follow_parent(hear)
+    while line := lines.get():
+        serve(json.loads(line))
+
+
+def serve(arguments: list[str]) -> None:
+    """Run one command whose job folder is named by its last --job, and see to it that the folder tells how it ended."""
+    from .core.errors import UsageError
+    from .core.events import Watcher
+    from .core.jobs import STARTED, Job
+    from .core.terminal import noise_to
+
+    folder = Path(arguments[-arguments[::-1].index("--job")])
+    os.environ[STARTED] = "served"
+    with noise_to(folder / "log.txt"):
+        code, told = attempt(arguments)
+    if not told:  # it failed before its job began; a folder that cannot be written ends this process, which is seen too
+        with contextlib.suppress(UsageError), Job(folder, arguments[0]):
+            if code:
+                raise UsageError(next(iter(Watcher(folder).log_tail(1)), f"It ended with exit code {code}."))
+
+
 def run_evaluate(options: argparse.Namespace) -> None:
     def work(job) -> str:
         from .training.evaluate import evaluate
@@ -551,6 +620,8 @@ def load_as_package() -> Callable:
                                                   submodule_search_locations=[str(root)])
     sys.modules["understudy"] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
+    packages = os.environ.get(importlib.import_module("understudy.core.jobs").PACKAGES, "")
+    sys.path += [folder for folder in packages.split(os.pathsep) if folder]  # -I ignores PYTHONPATH
     return importlib.import_module("understudy.__main__").main
 
 

@@ -133,6 +133,7 @@ class Watcher:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
+        self.log = self.folder / "log.txt"
         self.state = JobState()
         self._offset = 0
         self._beat: tuple[float, float] | None = None  # the last heartbeat, and when we saw it change
@@ -158,7 +159,7 @@ class Watcher:
     def log_tail(self, lines: int = 20) -> list[str]:
         """The last lines of the log, from its last 64 kB."""
         try:
-            with open(self.folder / "log.txt", "rb") as file:
+            with open(self.log, "rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - 65536, 0))
                 return file.read().decode("utf-8", "replace").splitlines()[-lines:]
         except OSError:
@@ -188,7 +189,7 @@ class Watcher:
 
     def _obituary(self) -> str:
         return (f"The process {self.state.pid} on {self.state.host} ended without a last word: killed, out of memory "
-                f"or crashed. Its log is {self.folder / 'log.txt'}.")
+                f"or crashed. Its log is {self.log}.")
 
 
 def job_state(folder: Path | str) -> JobState:

@@ -1,6 +1,7 @@
 """Jobs: long work runs in a process of its own and tells of itself in a folder (core/events.py says what lies in it).
 
-Worker: `with Job(folder, "train") as job: train(..., report=job)`. Parent: `start(["train", ...], folder)`.
+Worker: `with Job(folder, "train") as job: train(..., report=job)`. Parent: `start(["train", ...], folder)`, or
+core/service.py, whose process stays for the next job.
 Standard library only, so that Blender can import it.
 """
 
@@ -26,7 +27,10 @@ from .files import make_folder
 BEAT = 0.5  # s between heartbeats
 PROGRESS_EVERY = 0.5  # s between progress events, so that a night of training stays within a few MB
 PROGRAM = Path(__file__).resolve().parent.parent / "__main__.py"
-STARTED = "UNDERSTUDY_STARTED"  # environment of a process that `start` began: "attached" or "detached"
+STARTED = "UNDERSTUDY_STARTED"  # environment of a process that was begun by another one: attached, detached or served
+PACKAGES = "UNDERSTUDY_PACKAGES"  # environment: further folders of packages, for the worker alone
+
+_orphaned = threading.Event()  # whoever started this process and was to be followed has ended
 
 
 class Reporter:
@@ -95,7 +99,7 @@ class Job(Reporter):
                                   "Check that it can be written and has space.") from error
         threading.Thread(target=self._keep_beating, daemon=True).start()
         if started == "attached":
-            threading.Thread(target=self._wait_for_parent, daemon=True).start()
+            follow_parent()
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
@@ -152,7 +156,7 @@ class Job(Reporter):
         now = time.monotonic()
         if not self._stop and now >= self._next_look:
             self._next_look = now + 0.2  # the folder may lie on a server
-            self._stop = (self.folder / "cancel").exists()
+            self._stop = _orphaned.is_set() or (self.folder / "cancel").exists()
         if self._stop and not self._told:
             self._told = True
             self.status("Stopping.")
@@ -201,17 +205,25 @@ class Job(Reporter):
             with contextlib.suppress(OSError):
                 self._beat()
 
-    def _wait_for_parent(self) -> None:
-        """Nobody writes into our standard input: when it ends, so has whoever started us."""
-        with contextlib.suppress(OSError):
-            while os.read(0, 1):
-                pass
-        self._stop = True
-
     def _on_signal(self, number: int, frame: object) -> None:
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
+
+
+def follow_parent(hear: Callable[[bytes], None] = lambda line: None) -> None:
+    """Listen, in a thread, to whoever started this process: when our standard input ends, so has that program.
+
+    Jobs are then asked to stop. hear : called with every line of standard input, and at its end with b"".
+    """
+    def listen() -> None:
+        with contextlib.suppress(OSError), open(0, "rb", closefd=False) as lines:
+            for line in lines:
+                hear(line)
+        _orphaned.set()
+        hear(b"")
+
+    threading.Thread(target=listen, daemon=True).start()
 
 
 def sentence(error: BaseException, folder: Path | str | None = None) -> str:
@@ -244,9 +256,12 @@ def plain(value: Any) -> Any:
 
 
 class RunningJob(Watcher):
-    """A job that this process started. Keep the object and `poll` it until `state.ended`."""
+    """A job that this process started. Keep the object and `poll` it until `state.ended`.
 
-    def __init__(self, folder: Path, process: subprocess.Popen, offset: int):
+    process : None while the job waits for its turn.
+    """
+
+    def __init__(self, folder: Path, process: subprocess.Popen | None, offset: int):
         super().__init__(folder)
         self.process = process
         self._offset = offset
@@ -255,12 +270,12 @@ class RunningJob(Watcher):
         self._killed = False
 
     def poll(self) -> list[dict]:
-        if time.monotonic() > self._kill_at and self.process.poll() is None:
-            self.process.kill()
-            self._killed = True
         news = super().poll()
         if self.state.state == "dead":
             self.state.exit_code = self.process.returncode
+        elif not self.state.ended and time.monotonic() > self._kill_at and self.process.poll() is None:
+            self.process.kill()
+            self._killed = True
         return news
 
     def cancel(self) -> None:
@@ -268,11 +283,11 @@ class RunningJob(Watcher):
         cancel(self.folder)
 
     def kill_after(self, grace: float = 10.0) -> None:
-        """Let `poll` kill the process if it has not ended in `grace` seconds from now."""
+        """Let `poll` kill the process if the job has not ended in `grace` seconds from now."""
         self._grace, self._kill_at = grace, time.monotonic() + grace
 
     def _dead(self) -> bool:
-        return self.process.poll() is not None
+        return self.process is not None and self.process.poll() is not None
 
     def _obituary(self) -> str:
         if self._killed:
@@ -280,7 +295,7 @@ class RunningJob(Watcher):
         code = self.process.returncode
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         last = next(iter(self.log_tail(1)), "(nothing)")
-        return f"The process {how} without a last word. The last line of {self.folder / 'log.txt'}: {last}"
+        return f"The process {how} without a last word. The last line of {self.log}: {last}"
 
 
 def start(arguments: Sequence[str], folder: Path | str, python: str = sys.executable,
@@ -290,21 +305,44 @@ def start(arguments: Sequence[str], folder: Path | str, python: str = sys.execut
     python : an interpreter that has torch.    detach : outlive this process; otherwise the job cancels itself when this
     process ends. Raises UnderstudyError if a live job owns the folder or the interpreter cannot be started.
     """
+    folder = claim(folder)
+    offset = events_size(folder)
+    return RunningJob(folder, launch(python, arguments, folder / "log.txt", detach), offset)
+
+
+def claim(folder: Path | str) -> Path:
+    """Make a job folder ready for a new job, or raise UnderstudyError because a live one owns it."""
     folder = make_folder(folder)
     refuse_if_running(folder)
+    try:
+        (folder / "cancel").unlink(missing_ok=True)
+    except OSError as error:
+        raise UnderstudyError(f"Cannot write into the job folder {folder}: {error.strerror}.") from error
+    return folder
+
+
+def events_size(folder: Path) -> int:
+    """Bytes of a folder's events so far, behind which a new job's begin."""
+    events = folder / "events.jsonl"
+    return events.stat().st_size if events.exists() else 0
+
+
+def launch(python: str, arguments: Sequence[str], log: Path, detach: bool = False,
+           packages: Sequence[str] = ()) -> subprocess.Popen:
+    """Begin `understudy <arguments>`, whose noise goes to `log`. If not detached, its standard input is a pipe to us.
+
+    packages : further folders of packages for it. Raises UnderstudyError if that interpreter cannot be started.
+    """
     windows = os.name == "nt"
     options: dict[str, Any] = {"creationflags": subprocess.CREATE_NO_WINDOW} if windows else {
         "start_new_session": detach}
+    environment = {STARTED: "detached" if detach else "attached", PACKAGES: os.pathsep.join(packages)}
     try:
-        (folder / "cancel").unlink(missing_ok=True)
-        events = folder / "events.jsonl"
-        offset = events.stat().st_size if events.exists() else 0
-        with open(folder / "log.txt", "ab") as log:
-            process = subprocess.Popen(
+        with open(log, "ab") as file:
+            return subprocess.Popen(
                 [python, "-I", "-u", "-X", "utf8", str(PROGRAM), *arguments],
-                stdin=subprocess.DEVNULL if detach else subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-                env={**os.environ, STARTED: "detached" if detach else "attached"}, **options)
+                stdin=subprocess.DEVNULL if detach else subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
+                env={**os.environ, **environment}, **options)
     except OSError as error:
-        raise UnderstudyError(f"Cannot start {python} for {folder}: {error.strerror}. Choose a Python that has torch "
-                              "and a folder that can be written.") from error
-    return RunningJob(folder, process, offset)
+        raise UnderstudyError(f"Cannot start {python} for {log.parent}: {error.strerror}. Choose a Python that has "
+                              "torch and a folder that can be written.") from error

@@ -1,5 +1,6 @@
 """What a worker process sets for itself before torch is loaded; the user sets nothing."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -20,3 +21,12 @@ def prepare() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def step_back() -> None:
+    """Lower this process's priority, so that the window of whoever started it stays live."""
+    if os.name == "nt":
+        ctypes.windll.kernel32.SetPriorityClass(ctypes.c_void_p(-1), 0x4000)  # this process, BELOW_NORMAL
+    else:
+        with contextlib.suppress(OSError):
+            os.nice(10)

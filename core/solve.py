@@ -158,6 +158,11 @@ def load_solver(path: Path | str, device: str = "auto", batch: int | None = None
     return _warm[1:]
 
 
+def warm_up(path: Path | str, device: str = "auto") -> None:
+    """Load a solver and use it once, because first uses take longer."""
+    load_solver(path, device)[0].solve(np.zeros((1, HEIGHT, WIDTH), np.uint8))
+
+
 @dataclass
 class _Take:
     """What is solved, and what became of it so far."""
