@@ -15,6 +15,7 @@ from understudy.core.events import job_state
 from understudy.core.footage import open_footage
 from understudy.core.movie_writer import MovieWriter
 from understudy.core.probe import picture, probe
+from understudy.core.suggest import agreeing, fit, suggest_crop
 
 W, H, N = 480, 400, 60
 CROP = (120, 0, 300, 400)
@@ -165,3 +166,77 @@ def test_people_get_the_answer_at_once(movie, model, tmp_path, capfd):
     assert main(["picture", str(movie), "--frame", "3", "--out", str(tmp_path / "p.png"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["width"] == W
     assert (tmp_path / "p.png").is_file() and not list(tmp_path.glob("*.job"))
+
+
+def face(x: float, y: float, width: float, size=(640, 400), mouth: float = 0.0) -> np.ndarray:
+    """A drawn face, `width` from cheek to cheek, on a plain background."""
+    picture = np.full(size[::-1], 90, np.uint8)
+
+    def blob(dx: float, dy: float, rx: float, ry: float, level: int) -> None:
+        cv2.ellipse(picture, (round(x + dx * width), round(y + dy * width)), (round(rx * width), round(ry * width)), 0,
+                    0, 360, level, -1, cv2.LINE_AA)
+
+    blob(0, 0, 0.5, 0.68, 190)
+    for side in (-1, 1):
+        blob(0.2 * side, -0.27, 0.13, 0.025, 70)
+        blob(0.2 * side, -0.15, 0.11, 0.06, 100)
+        blob(0.2 * side, -0.15, 0.04, 0.04, 30)
+    blob(0, 0.05, 0.035, 0.14, 225)
+    blob(0, 0.18, 0.09, 0.03, 120)
+    blob(0, 0.36, 0.18, 0.03 + mouth, 80)
+    return cv2.GaussianBlur(picture, (0, 0), width / 100)
+
+
+def film(path, pictures):
+    with MovieWriter(path, *pictures[0].shape[::-1], 24, keyframes=2) as writer:
+        for each in pictures:
+            writer.write(each)
+    return path
+
+
+def test_a_crop_is_laid_around_the_face(tmp_path):
+    path = film(tmp_path / "face é.mp4", [face(430 + 6 * np.sin(k), 190, 150, mouth=0.03 * (k % 3)) for k in range(24)])
+    found = suggest_crop(path)
+    assert "face detector in 2" in found.how and found.confidence > 0.8
+    found.crop.check(640, 400)
+    assert found.crop.x < 430 - 75 and found.crop.x + found.crop.width > 430 + 75  # cheek to cheek
+    assert found.crop.y < 190 - 60 and found.crop.y + found.crop.height > 190 + 100  # brows to chin
+    assert found.crop.width < 2 * 150
+
+
+def test_a_face_seen_now_and_then_is_not_believed():
+    here, there = np.array([[100.0, 100, 50]]), np.array([[300.0, 200, 60], [100, 104, 52]])
+    nothing = np.empty((0, 3))
+    assert len(agreeing([nothing, here, there, nothing, here])) == 3
+    assert agreeing([nothing, nothing]).shape == (0, 3)
+
+
+def test_where_no_face_is_found_the_crop_holds_what_moves(tmp_path):
+    def bar(k):
+        picture = np.full((300, 400), 60, np.uint8)
+        picture[100:190, 200 + 4 * k:230 + 4 * k] = 200
+        return picture
+
+    found = suggest_crop(film(tmp_path / "bar.mp4", [bar(k) for k in range(20)]))
+    assert found.how == "motion" and found.confidence <= 0.3
+    found.crop.check(400, 300)
+    assert found.crop.x < 215 and found.crop.x + found.crop.width > 290
+    assert found.crop.y < 115 and found.crop.y + found.crop.height > 175
+
+
+def test_where_nothing_moves_the_crop_is_the_picture(tmp_path):
+    cv2.imwrite(str(tmp_path / "gray.0001.png"), np.full((400, 300), 128, np.uint8))
+    found = suggest_crop(tmp_path)
+    assert (found.how, found.confidence, found.crop) == ("whole picture", 0.0, Crop(0, 0, 300, 400))
+
+
+def test_a_crop_is_suggested_without_the_detector(tmp_path, monkeypatch):
+    path = film(tmp_path / "face.mp4", [face(200 + 3 * k, 150, 120, (400, 300)) for k in range(12)])
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    assert suggest_crop(path).how == "motion"
+
+
+@pytest.mark.parametrize("size", [(24, 32), (640, 33), (25, 400), (1920, 1080)])
+def test_every_suggestion_fits_the_picture(size):
+    for x, y, width, height in ((0, 0, 10, 10), (size[0], size[1], 1e4, 1e4), (size[0] / 2, 0, 100, 3)):
+        fit(x, y, width, height, size).check(*size)
