@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy.app.handlers import persistent
 from mathutils import Matrix, Vector
 
 from ..core.errors import UnderstudyError
@@ -58,6 +59,7 @@ def retime(scene: bpy.types.Scene, shot) -> None:
     if shot.plate is None or shot.plate.data is None:
         return
     image = shot.plate.data
+    image.gl_free()  # see _refresh
     _drive(scene, shot, image, shot.plate, "image_user")
     for index, background in enumerate(_backgrounds(shot)):
         if background.image is image:
@@ -66,6 +68,19 @@ def retime(scene: bpy.types.Scene, shot) -> None:
     if plane is not None:
         node = _texture(plane)
         _drive(scene, shot, image, node.id_data, f'nodes["{node.name}"].image_user')
+
+
+@persistent
+def _refresh(scene: bpy.types.Scene, *_: object) -> None:
+    """Let the pictures of all plates be drawn anew, at every frame.
+
+    Blender sees that a picture has changed before it has evaluated our drivers, and so may miss it.
+    """
+    if bpy.app.background or bpy.app.is_job_running("RENDER"):
+        return
+    for shot in scene.understudy.shots:
+        if shot.plate is not None and shot.plate.data is not None:
+            shot.plate.data.gl_free()
 
 
 def remove(scene: bpy.types.Scene, shot) -> None:
@@ -183,15 +198,15 @@ def _image(shot) -> bpy.types.Image:
         raise UnderstudyError(f"{path} is not there. Choose the footage of {shot.name} again.")
     for image in bpy.data.images:
         if image.source == source and not image.library and absolute(image.filepath) == path:
-            if not image.size[0]:
-                image.reload()  # it was missing before
+            image.reload()  # it may have been missing before, or another
             return image
-    try:
-        image = bpy.data.images.load(str(path))
-    except RuntimeError as error:
-        raise UnderstudyError(f"Blender cannot show {path}. Export it as MP4, MOV or PNG.") from error
+    image = bpy.data.images.load(str(path))
+    shows = image.source == ("MOVIE" if source == "MOVIE" else "FILE") and image.size[0] > 0
     image.filepath = relative(path)
     image.source = source
+    if not shows:
+        bpy.data.images.remove(image)
+        raise UnderstudyError(f"Blender cannot show {path}. Export it as MP4, MOV or PNG.")
     return image
 
 
@@ -233,20 +248,27 @@ def _drive(scene: bpy.types.Scene, shot, image: bpy.types.Image, owner: bpy.type
     shown = f"min(max(floor({frames.source(0) + 0.5:.15g}+{frames.ratio:.15g}*frame),{first}),{last})"
     number = 1 if movie else _number(image)  # what Blender calls the first picture
     played = "1" if movie else f"(floor(frame)-{START}+1)"
-    current, offset = (owner.driver_add(f"{path}.{name}").driver for name in ("frame_current", "frame_offset"))
-    current.expression, offset.expression = f"{shown}+{number}", f"{shown}+{number}-{played}"
+    current, offset = (_add_driver(owner, f"{path}.{name}") for name in ("frame_current", "frame_offset"))
+    current.driver.expression, offset.driver.expression = f"{shown}+{number}", f"{shown}+{number}-{played}"
     if movie and shot.variable and shot.get("times"):
         pictures = _by_the_clock(image, shot["times"])[first:last + 1]
         starts = [frames.scene(source - 0.5) for source in range(first, first + len(pictures))]
-        for name, base in (("frame_current", 1), ("frame_offset", 0)):
-            _drive_by_table(owner.animation_data.drivers.find(f"{path}.{name}"), starts, pictures + base)
+        _drive_by_table(current, starts, pictures + 1)
+        _drive_by_table(offset, starts, pictures)
+
+
+def _add_driver(owner: bpy.types.ID, path: str) -> bpy.types.FCurve:
+    """A driver whose value is that of its expression: no modifier (4.2) and no keys (5.0) between the two."""
+    curve = owner.driver_add(path)
+    for modifier in list(curve.modifiers):
+        curve.modifiers.remove(modifier)
+    curve.keyframe_points.clear()
+    return curve
 
 
 def _drive_by_table(curve: bpy.types.FCurve, starts: list[float], values: np.ndarray) -> None:
     """Let a driver's curve map scene frames to values, each from its start on."""
     curve.driver.expression = "frame"
-    for modifier in list(curve.modifiers):
-        curve.modifiers.remove(modifier)
     curve.keyframe_points.add(len(values))
     curve.keyframe_points.foreach_set("co", np.column_stack((starts, values)).astype(np.float32).ravel())
     for key in curve.keyframe_points:
@@ -270,3 +292,11 @@ def _by_the_clock(image: bpy.types.Image, times: Iterable[float]) -> np.ndarray:
 def _number(image: bpy.types.Image) -> int:
     """The number in the name of a sequence's first file."""
     return int(re.findall(r"\d+", Path(bpy.path.basename(image.filepath)).stem)[-1])
+
+
+def register() -> None:
+    bpy.app.handlers.frame_change_post.append(_refresh)
+
+
+def unregister() -> None:
+    bpy.app.handlers.frame_change_post.remove(_refresh)

@@ -1,4 +1,4 @@
-"""The sound of a shot in the sequencer, and the rate and range of the scene: what else must be in step with the face."""
+"""The sound of a shot in the sequencer, and the rate and range of the scene: what else is in step with the face."""
 
 import math
 
@@ -63,7 +63,8 @@ def remove(scene: bpy.types.Scene, shot) -> None:
         _strips(scene).remove(strip)
 
 
-def find_strip(scene: bpy.types.Scene, shot) -> bpy.types.Strip | None:
+def find_strip(scene: bpy.types.Scene, shot):
+    """The strip that plays the sound of a shot, or None."""
     return next((strip for strip in _strips(scene) if shot.uid and strip.get("understudy_shot") == shot.uid), None)
 
 
