@@ -30,7 +30,9 @@ class Service:
         self.python, self.folder, self.paths = str(python), Path(folder), [str(path) for path in paths]
         self.process: subprocess.Popen | None = None
         self._queue: collections.deque[ServedJob] = collections.deque()
-        self._running: RunningJob | None = None  # a watcher of our own: whoever has the job gets all events from it
+        self._job: ServedJob | None = None  # the job that runs
+        self._watch: RunningJob | None = None  # our own look at it: whoever has the job gets all events from it
+        self._fresh = False  # whether the process was started for the job that runs
 
     @property
     def alive(self) -> bool:
@@ -49,12 +51,17 @@ class Service:
 
     def poll(self) -> None:
         """Begin the next command if the last one has ended."""
-        if self._running is not None:
-            self._running.poll()
-            if not self._running.state.ended:
+        if self._watch is not None:
+            self._watch.poll()
+            state = self._watch.state
+            if not state.ended:
                 return
-            self._running = None
-        while self._queue and self._running is None:
+            if state.state == "dead" and not state.command and not self._fresh:
+                self._queue.appendleft(self._job)  # the process ended before it came to this command: once more
+            else:
+                self._job.lost = state.state == "dead"
+            self._job = self._watch = None
+        while self._queue and self._watch is None:
             job = self._queue.popleft()
             try:
                 self._begin(job)
@@ -85,22 +92,14 @@ class Service:
 
     def _begin(self, job: "ServedJob") -> None:
         offset = events_size(job.folder)
-        line = json.dumps(job.arguments).encode() + b"\n"
-        for last_try in (False, True):
-            if not self.alive:
-                self.process = launch(self.python, ["serve"], make_folder(self.folder) / "log.txt",
-                                      packages=self.paths)
-            try:
-                self.process.stdin.write(line)
-                self.process.stdin.flush()
-                break
-            except OSError as error:  # it has died just now
-                self.process.wait()
-                if last_try:
-                    raise UnderstudyError(f"{self.python} ends as soon as it is started. Its log is "
-                                          f"{self.folder / 'log.txt'}.") from error
+        self._fresh = not self.alive
+        if self._fresh:
+            self.process = launch(self.python, ["serve"], make_folder(self.folder) / "log.txt", packages=self.paths)
+        with contextlib.suppress(OSError):  # if it has died just now, the next look tells
+            self.process.stdin.write(json.dumps(job.arguments).encode() + b"\n")
+            self.process.stdin.flush()
         job.begin(self.process, offset)
-        self._running = RunningJob(job.folder, self.process, offset)
+        self._job, self._watch = job, RunningJob(job.folder, self.process, offset)
 
 
 class ServedJob(RunningJob):
@@ -109,6 +108,7 @@ class ServedJob(RunningJob):
     def __init__(self, service: Service, arguments: list[str], folder: Path):
         super().__init__(folder, None, 0)
         self.arguments = arguments
+        self.lost = False  # whether the process died with it
         self._service = service
 
     def begin(self, process: subprocess.Popen, offset: int) -> None:
@@ -126,6 +126,9 @@ class ServedJob(RunningJob):
         """Ask the job to stop at its next step, or never begin it."""
         if not self._service.withdraw(self):
             super().cancel()
+
+    def _dead(self) -> bool:
+        return self.lost
 
     def _obituary(self) -> str:
         if not self.log_tail(1):  # it died before it came to the command

@@ -1,22 +1,19 @@
 """Jobs in real child processes: the command line is run from a copy of the package whose `sample` does what we ask.
 
-The copy lies in a folder with a space and a non-ASCII letter in its name, and is run as a file by an isolated Python.
+It is run as a file by an isolated Python.
 Waiting is bounded generously and never measured.
 """
 
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-import understudy
 from understudy.core import events, jobs
 from understudy.core.errors import UnderstudyError
 from understudy.core.events import Watcher, job_state, read_events
@@ -25,7 +22,6 @@ PATIENCE = 60  # s until a test gives up
 
 SAMPLE = '''
 import ctypes, os, sys, time
-from pathlib import Path
 from ..core.errors import UnderstudyError
 from ..core.jobs import Reporter, start
 
@@ -57,17 +53,9 @@ def make_sample(folder, report=Reporter()):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def program(copy_program):
     """__main__.py of the copy."""
-    source = Path(understudy.__file__).parent
-    copy = tmp_path_factory.mktemp("program") / "under stüdy"
-    for part in ("core", "training"):
-        (copy / part).mkdir(parents=True)
-    for name in ("__init__.py", "__main__.py", *(f"core/{path.name}" for path in (source / "core").glob("*.py")),
-                 "training/__init__.py"):
-        shutil.copy(source / name, copy / name)
-    (copy / "training" / "sample.py").write_text(SAMPLE, encoding="utf-8")
-    return copy / "__main__.py"
+    return copy_program(training_sample=SAMPLE)
 
 
 @pytest.fixture
