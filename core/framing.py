@@ -105,14 +105,14 @@ def register(reference: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, floa
     height, width = still.shape
     guess, _ = cv2.phaseCorrelate(still - still.mean(), moved - moved.mean(),
                                   cv2.createHanningWindow((width, height), cv2.CV_32F))
-    best, match = None, -1.0
+    best, match, everywhere = None, -1.0, np.full(still.shape, 255, np.uint8)
     for scale in STARTS:
         for x, y in ((0.0, 0.0), guess):
             start = np.array([[scale, 0, x + width / 2 * (1 - scale)], [0, scale, y + height / 2 * (1 - scale)]])
             try:
                 reached, matrix = cv2.findTransformECC(
                     still, moved, start.astype(np.float32), cv2.MOTION_AFFINE,
-                    (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5), None, 5)
+                    (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5), everywhere, 5)
             except cv2.error:  # it did not converge
                 continue
             if reached > match and np.linalg.det(matrix[:, :2]) > 0:
@@ -135,7 +135,7 @@ def _light(reference: np.ndarray, shown: np.ndarray, matrix: np.ndarray) -> tupl
     """Ratios of the mean gray level and of its relative spread, over what both pictures show."""
     to_index = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
     affine = (to_index @ matrix @ np.linalg.inv(to_index))[:2]
-    back = cv2.warpAffine(shown.astype(np.float32), affine, (WIDTH, HEIGHT), borderValue=-1,
+    back = cv2.warpAffine(shown.astype(np.float32), affine, (WIDTH, HEIGHT), borderValue=(-1.0,),
                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT)
     both = back >= 0
     if not both.any():

@@ -48,15 +48,18 @@ def suggest_crop(path: Path | str) -> Suggestion:
                           round(found, 2))
     moving = where_it_moves(pictures)
     if moving is not None:
-        return Suggestion(fit(*(edge / scale for edge in moving), size), "motion", 0.3)
+        x, y, width, height = moving / scale
+        return Suggestion(fit(x, y, width, height, size), "motion", 0.3)
     return Suggestion(Crop.largest(*size), "whole picture", 0.0)
 
 
 def detect(pictures: list[np.ndarray]) -> list[np.ndarray]:
     """What a face detector, if there is one, finds in each picture: (n, 3) float64 middle x, y and width."""
     cascade = _cascade()
+    if cascade is None:
+        return []
     found = []
-    for picture in pictures if cascade is not None else []:
+    for picture in pictures:
         boxes = np.asarray(cascade.detectMultiScale(picture, 1.1, 4, minSize=(SMALLEST, SMALLEST)), np.float64)
         boxes = boxes.reshape(-1, 4)
         found.append(np.column_stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3] / 2, boxes[:, 2]]))
@@ -66,9 +69,11 @@ def detect(pictures: list[np.ndarray]) -> list[np.ndarray]:
 def _cascade():
     """OpenCV's detector; None in builds without. It is read as text: OpenCV opens no non-ASCII paths on Windows."""
     try:
-        text = (Path(cv2.data.haarcascades) / CASCADE).read_text(encoding="utf-8")
+        from cv2.data import haarcascades
+
+        text = (Path(haarcascades) / CASCADE).read_text(encoding="utf-8")
         cascade = cv2.CascadeClassifier()
-    except (AttributeError, OSError):
+    except (ImportError, AttributeError, OSError):
         return None
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     return cascade if cascade.read(storage.getFirstTopLevelNode()) else None
@@ -102,9 +107,9 @@ def around_face(faces: np.ndarray, size: tuple[int, int]) -> Crop:
     return fit((left + right) / 2, middle, height * ASPECT, height, size)
 
 
-def where_it_moves(pictures: list[np.ndarray]) -> tuple[float, float, float, float] | None:
-    """Middle x, y, width and height of what moves, in pixels; None when nothing does."""
-    deviation = cv2.GaussianBlur(np.std(np.float32(pictures), axis=0), (0, 0), SIZE / 200)
+def where_it_moves(pictures: list[np.ndarray]) -> np.ndarray | None:
+    """Middle x, y, width and height of what moves, (4,) in pixels; None when nothing does."""
+    deviation = cv2.GaussianBlur(np.std(np.array(pictures, np.float32), axis=0), (0, 0), SIZE / 200)
     moving = np.where(deviation > MOVING, deviation, 0)
     if not moving.any():
         return None
@@ -113,7 +118,7 @@ def where_it_moves(pictures: list[np.ndarray]) -> tuple[float, float, float, flo
         share = np.cumsum(moving.sum(axis=axis)) / moving.sum()
         edges.append(np.searchsorted(share, (0.02, 0.98)) + (0, 1))
     (left, right), (top, bottom) = edges
-    return (left + right) / 2, (top + bottom) / 2, float(right - left), float(bottom - top)
+    return np.array([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
 
 
 def fit(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Crop:
