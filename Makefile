@@ -9,6 +9,7 @@
 #   With the packaging tool of bpy 5.0, or of a Blender named as BLENDER=/path/to/blender
 # make bench   measure this machine; prints and stores tables in benchmarks/
 # make pictures  make the pictures of the documentation, from the demo
+# make screenshots  play docs/scenarios in a real Blender and keep their pictures in docs/
 # make clean   remove what the targets made, but not .venv
 #
 # Everything is pinned and goes into .venv, once, and again when the pins change. It needs Python 3.11 or newer, found
@@ -29,9 +30,9 @@ BPY_4.2 = 4.2.0
 BPY_5.0 = 5.0.1
 
 .PHONY: demo test test-core test-bpy test-in-bpy test-extension test-gui check extension \
-	extension-full repository bench pictures clean
+	extension-full repository bench pictures screenshots clean
 
-test: test-core test-bpy test-extension
+test: test-core test-bpy test-extension test-gui
 
 test-core: $(READY)
 	$(BIN)/python -m pytest -rs -m "not slow" tests/unit tests/worker
@@ -69,6 +70,7 @@ check: $(READY)
 SAMPLE = $(if $(wildcard demo/actor/model.safetensors),demo/actor,build/actor)
 BLENDER_PYTHON ?= 3.11
 REPOSITORY ?= dist
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' blender_manifest.toml)
 PACKAGER = $(if $(BLENDER),$(READY),.venv-bpy/5.0/ready)
 EXTENSION = $(BIN)/python tools/extension.py $(if $(BLENDER),--blender "$(BLENDER)")
 
@@ -92,6 +94,9 @@ bench: $(READY)
 
 pictures: demo
 	$(BIN)/python docs/pictures.py demo/actor
+
+screenshots: extension
+	$(BIN)/python tools/window.py --package dist/understudy-$(VERSION).zip --out docs docs/scenarios/*.py
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache

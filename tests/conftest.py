@@ -1,6 +1,5 @@
 """What several tests share. Fixtures import what they need: the interpreters of tests/bpy have no torch."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -70,34 +69,48 @@ def actor(original, tmp_path):
     return shutil.copytree(original, tmp_path / "actor")
 
 
-class RealBlender:
-    """The newest Blender, an application with a window, kept apart from this machine's own libraries."""
-
-    tools = ROOT.parent / "shared" / "blender"
-
-    def run(self, *arguments: object, home: Path, window: bool = False, env: dict[str, object] | None = None,
-            timeout: float = 300) -> subprocess.CompletedProcess:
-        """Run it with preferences and extensions in `home`, a folder below /tmp.
-
-        It sees /tmp, the repository and this Python, which can run workers, at their own paths.
-        """
-        command = [self.tools / "run-blender.sh", "-w", home, "--home", home, "--ro", ROOT, "--timeout", int(timeout)]
-        for folder in {sys.prefix, sys.base_prefix}:
-            command += ["--ro", folder]
-        for name, value in (env or {}).items():
-            command += ["--env", f"{name}={value}"]
-        command += ["-g"] if window else []
-        return subprocess.run(list(map(str, [*command, "--", "--python-exit-code", 1, *arguments])), text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
 @pytest.fixture(scope="session")
 def real_blender():
     """The real Blender, installed once where that can be done."""
-    if not (RealBlender.tools / "install-blender.sh").is_file() or sys.platform != "linux" or os.getuid() != 0:
-        pytest.skip("a real Blender needs Linux, root and ../shared/blender")
-    found = subprocess.run([RealBlender.tools / "install-blender.sh"], text=True, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if found.returncode:
-        pytest.skip(f"the real Blender could not be installed: {found.stdout[-500:]}")
-    return RealBlender()
+    from understudy.tools.window import NoBlender, find_blender
+
+    try:
+        return find_blender()
+    except NoBlender as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture(scope="session")
+def packager():
+    """tools/extension.py as a function of its arguments."""
+    if not list(ROOT.glob(".venv-bpy/5.0/**/blender_ext.py")):
+        pytest.skip("needs .venv-bpy/5.0, which make test-bpy sets up")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, ROOT / "tools" / "extension.py", *map(str, arguments)], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory, small_model):
+    """An actor folder with what goes into a zip: a tiny untrained model, and footage for it."""
+    from understudy.core.movie_writer import MovieWriter
+
+    folder = tmp_path_factory.mktemp("stand-in")
+    small_model().save(folder / "model.safetensors")
+    (folder / "footage").mkdir()
+    with MovieWriter(folder / "footage" / "val_talk.mp4", 264, 352, 30) as movie:
+        for i in range(12):
+            movie.write(np.full((352, 264), 10 * i, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def package(packager, stand_in, tmp_path_factory):
+    """The small zip, with a stand-in for the sample."""
+    folder = tmp_path_factory.mktemp("dist")
+    built = packager("small", "--actor", stand_in, "--out", folder)
+    assert built.returncode == 0, built.stdout
+    return next(folder.glob("*.zip"))

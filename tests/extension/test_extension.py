@@ -3,51 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from understudy.core.movie_writer import MovieWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 LIFE = Path(__file__).with_name("life.py")
 BPY = {version: ROOT / ".venv-bpy" / version / "bin" / "python" for version in ("4.2", "5.0")}
-
-
-def tool(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, ROOT / "tools" / "extension.py", *map(str, arguments)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def packaging_tool():
-    if not BPY["5.0"].is_file():
-        pytest.skip("needs .venv-bpy/5.0, which make test-bpy sets up")
-
-
-@pytest.fixture(scope="session")
-def stand_in(tmp_path_factory, small_model):
-    """An actor folder with what goes into a zip: a tiny untrained model, and footage for it."""
-    folder = tmp_path_factory.mktemp("stand-in")
-    small_model().save(folder / "model.safetensors")
-    (folder / "footage").mkdir()
-    with MovieWriter(folder / "footage" / "val_talk.mp4", 264, 352, 30) as movie:
-        for i in range(12):
-            movie.write(np.full((352, 264), 10 * i, np.uint8))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def package(stand_in, tmp_path_factory):
-    """The small zip."""
-    folder = tmp_path_factory.mktemp("dist")
-    built = tool("small", "--actor", stand_in, "--out", folder)
-    assert built.returncode == 0, built.stdout
-    return next(folder.glob("*.zip"))
 
 
 @pytest.fixture(scope="session")
@@ -125,9 +89,9 @@ def test_command_line(real_blender, package, resources, tmp_path):
     assert left == []
 
 
-def test_repository(package, tmp_path):
+def test_repository(package, packager, tmp_path):
     (tmp_path / package.name).write_bytes(package.read_bytes())
-    made = tool("repository", "--out", tmp_path)
+    made = packager("repository", "--out", tmp_path)
     assert made.returncode == 0, made.stdout
     (entry,) = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))["data"]
     manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
@@ -136,8 +100,8 @@ def test_repository(package, tmp_path):
     assert (tmp_path / "index.html").is_file()
 
 
-def test_without_a_trained_sample(tmp_path):
-    built = tool("small", "--actor", tmp_path, "--out", tmp_path)
+def test_without_a_trained_sample(packager, tmp_path):
+    built = packager("small", "--actor", tmp_path, "--out", tmp_path)
     assert built.returncode == 1
     assert "has no model.safetensors" in built.stdout and "make demo" in built.stdout
     assert list(tmp_path.iterdir()) == []
