@@ -1,6 +1,7 @@
 """Questions about footage that are answered in a second: what it is, how it is framed, what one picture looks like."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,24 +60,37 @@ def describe(path: Path | str, facts: dict) -> str:
     return "\n".join(lines)
 
 
-def picture(path: Path | str, frame: int, out: Path | str, crop: Sequence[float] | None = None,
+def picture(path: Path | str, frame: int, out: Path | str, crop: Sequence[float] | None = None
             ) -> tuple[int, int]:
     """Write one frame as a gray PNG, atomically; returns its width and height.
 
     crop : x, y, width, height: write the network's exact input of 240 x 320; None = the whole picture, reduced to a
     width of 1024.
     """
-    with open_footage(path) as footage:
-        if crop is not None:
-            Crop(*crop).check(footage.width, footage.height)
-        image = footage.read(frame)
+    path = Path(path)
+    if path.is_file() and not is_sequence(path):
+        image = _kept(path, frame, path.stat().st_mtime_ns, path.stat().st_size)
+    else:
+        image = _read(path, frame)
     if crop is not None:
+        Crop(*crop).check(image.shape[1], image.shape[0])
         image = network_input(image, Crop(*crop))
     elif image.shape[1] > THUMBNAIL:
         height = max(1, round(image.shape[0] * THUMBNAIL / image.shape[1]))
         image = cv2.resize(image, (THUMBNAIL, height), interpolation=cv2.INTER_AREA)
     write_png(out, image)
     return image.shape[1], image.shape[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(path: Path, frame: int, modified: int, size: int) -> np.ndarray:
+    """The last picture read from a movie: while a crop is dragged over it, it is asked for again and again."""
+    return _read(path, frame)
+
+
+def _read(path: Path, frame: int) -> np.ndarray:
+    with open_footage(path) as footage:
+        return footage.read(frame)
 
 
 def mean_input(footage: Footage, crop: Crop) -> np.ndarray:

@@ -125,6 +125,15 @@ def test_the_picture_is_the_exact_input(movie, tmp_path):
     assert np.array_equal(cv2.imdecode(np.fromfile(out, np.uint8), cv2.IMREAD_UNCHANGED), wanted)
 
 
+def test_the_picture_of_a_replaced_movie_is_the_new_one(tmp_path):
+    levels = []
+    for level in (50, 200):
+        film(tmp_path / "take.mp4", [np.full((H, W), level, np.uint8)] * 3)
+        picture(tmp_path / "take.mp4", 1, tmp_path / "p.png", CROP)
+        levels.append(cv2.imread(str(tmp_path / "p.png"), cv2.IMREAD_UNCHANGED).mean())
+    assert levels == pytest.approx([50, 200], abs=2)
+
+
 def test_a_whole_picture_is_a_thumbnail_at_most(movie, tmp_path):
     assert picture(movie, 0, tmp_path / "whole.png") == (W, H)
     large = tmp_path / "large.0001.png"
