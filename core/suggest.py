@@ -14,7 +14,7 @@ SIZE = 640         # pixels, the longer side of the pictures that are searched
 SMALLEST = 48      # pixels, the smallest face in those
 ENOUGH = 0.25      # of the frames must show the same face
 CASCADE = "haarcascade_frontalface_alt2.xml"  # comes with the OpenCV wheels
-# The detector's square box ends at the cheeks, above the brows and at the chin. In the crops of three actors, chosen by
+# The detector's square box ends at the cheeks, above the brows and at the chin. In the crops of two actors, chosen by
 # hand, it is as wide as the crop and its middle lies at this part of the crop's height: jaws open downwards.
 MIDDLE = 0.39
 MOVING = 4.0       # gray levels, deviation over time that is no noise
