@@ -10,6 +10,10 @@ from pathlib import Path
 import bpy
 from bpy.app.handlers import persistent
 
+# Options of a property that holds such a path; newer versions warn without it, older ones do not know it.
+OPTIONS = ({"PATH_SUPPORTS_BLEND_RELATIVE"}
+           if "is_path_supports_blend_relative" in bpy.types.Property.bl_rna.properties else set())
+
 
 def absolute(path: str) -> Path:
     """A path of the .blend as the system knows it."""

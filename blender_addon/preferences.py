@@ -12,7 +12,7 @@ import bpy
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..core.errors import UnderstudyError
-from . import ROOT_PACKAGE, runtime
+from . import ROOT_PACKAGE, paths, runtime
 
 PYTHON = "UNDERSTUDY_PYTHON"  # environment: the worker's interpreter, for farms and scripts without preferences
 DEVICES = (
@@ -40,7 +40,7 @@ class UnderstudyPreferences(bpy.types.AddonPreferences):
         description="Minutes for which the worker keeps the model loaded after the last solve, so that the next one "
                     "starts at once; then its memory is given back")
     cache_folder: StringProperty(
-        name="Cache Folder", subtype="DIR_PATH", default="//understudy/",
+        name="Cache Folder", subtype="DIR_PATH", options=paths.OPTIONS, default="//understudy/",
         description="Where solves are written; // is the folder of the .blend. While a .blend is not saved, they go to "
                     "a folder of your user account")
 

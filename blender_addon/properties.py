@@ -13,6 +13,7 @@ from bpy.props import (
 )
 
 from ..core.actor import ROLES, STATUSES
+from . import paths
 
 OUTPUTS = (
     ("MESH_CACHE", "Mesh Cache", "A .pc2 file beside the .blend, played by Blender's own Mesh Cache modifier: the "
@@ -55,7 +56,7 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     uid: StringProperty(options={"HIDDEN"})  # who this is across undo, renaming and reordering
     name: StringProperty(name="Name", description="What the shot is called here and on the command line")
     footage: StringProperty(
-        name="Footage", subtype="FILE_PATH",
+        name="Footage", subtype="FILE_PATH", options=paths.OPTIONS,
         description="A movie, or one picture of an image sequence; // is the folder of the .blend")
     role: EnumProperty(name="Role", items=_choices(ROLES, (
         "Range of motion, pushed to the extremes", "Single muscle actions, one after another",
@@ -99,7 +100,7 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     output: EnumProperty(name="Output", items=OUTPUTS, description="The form in which the face carries the solve")
 
     # The solve that the face shows; its cache tells more (core/solved.py).
-    cache: StringProperty(name="Cache", subtype="FILE_PATH",
+    cache: StringProperty(name="Cache", subtype="FILE_PATH", options=paths.OPTIONS,
                           description="The mesh cache of the newest solve; // is the folder of the .blend")
     solved_first: IntProperty()
     solved_last: IntProperty(default=-1)
@@ -117,10 +118,10 @@ class UnderstudyShot(bpy.types.PropertyGroup):
 class UnderstudyScene(bpy.types.PropertyGroup):
     """`Scene.understudy`: the actor and its shots."""
 
-    actor: StringProperty(name="Actor", subtype="FILE_PATH",
+    actor: StringProperty(name="Actor", subtype="FILE_PATH", options=paths.OPTIONS,
                           description="The actor folder, or a model file alone; // is the folder of the .blend")
     actor_name: StringProperty()
-    model: StringProperty(name="Model", subtype="FILE_PATH",
+    model: StringProperty(name="Model", subtype="FILE_PATH", options=paths.OPTIONS,
                           description="The model file that solves; // is the folder of the .blend")
     model_sha256: StringProperty()  # "" when there is no model yet
     model_stamp: StringProperty()   # size and time of the file, to notice that it was replaced
@@ -133,7 +134,7 @@ class UnderstudyScene(bpy.types.PropertyGroup):
         description="Left, top, width and height in pixels of the part of the picture that the network sees")
     template: PointerProperty(name="Template", type=bpy.types.Object, poll=_is_mesh)
     cache_folder: StringProperty(
-        name="Cache Folder", subtype="DIR_PATH",
+        name="Cache Folder", subtype="DIR_PATH", options=paths.OPTIONS,
         description="Where solves are written; empty: as the preferences say")
     shots: CollectionProperty(type=UnderstudyShot)
     active: IntProperty(name="Active Shot", update=_selected)

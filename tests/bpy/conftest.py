@@ -82,11 +82,8 @@ def folder(material, tmp_path):
 @pytest.fixture
 def scene(folder, worker_python, monkeypatch):
     """A saved scene in which the actor is open, with one of the movies as a shot."""
-    from understudy.blender_addon import pump
-
     monkeypatch.setenv("UNDERSTUDY_PYTHON", str(worker_python))
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
     assert bpy.ops.understudy.actor_open(filepath=str(folder / "actor")) == {"FINISHED"}
     assert bpy.ops.understudy.shot_add(filepath=str(folder / "take one.mp4")) == {"FINISHED"}
-    yield bpy.context.scene
-    pump.stop()
+    return bpy.context.scene

@@ -18,7 +18,7 @@ grid = np.stack(np.meshgrid(np.arange(4.0), np.arange(3.0), indexing="ij"), -1).
 vertices = np.column_stack([grid, np.zeros(len(grid))]).astype(np.float32)
 faces = np.array([[3 * i + j, 3 * i + j + 1, 3 * i + j + 4, 3 * i + j + 3] for i in range(3) for j in range(2)])
 np.savez(folder / "template.npz", vertices=vertices, faces=faces)
-actor = create_actor(folder / "actor", folder / "template.npz", 0.01, name=r"Zo\ë", animated=np.arange(2, 12),
+actor = create_actor(folder / "actor", folder / "template.npz", 0.01, name="Zoë", animated=np.arange(2, 12),
                      crop=(12, 16, 240, 320), regions={"mouth": np.arange(4, 8)}, stabiliser=[0, 1])
 for name, count in (("take one", 40), ("second", 12)):
     with MovieWriter(folder / f"{name}.mp4", 264, 352, 30) as movie:

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from understudy.blender_addon import cli, pump
+from understudy.blender_addon import cli
 from understudy.core.errors import UsageError
 
 
@@ -28,7 +28,6 @@ def test_from_nothing(folder, worker_python, monkeypatch, capsys, tmp_path):
     out.parent.mkdir()
     code, _ = run(capsys, "solve", "--actor", str(folder / "actor"), "--footage", str(folder / "take one.mp4"),
                   str(folder / "second.mp4"), "--save-as", str(out))
-    pump.stop()
     assert code == 0
     assert sorted(path.name for path in (out.parent / "understudy").glob("*.pc2")) == [
         "second.v001.pc2", "take one.v001.pc2"]

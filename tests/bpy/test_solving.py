@@ -217,7 +217,6 @@ def test_unsaved_file(folder, worker_python, monkeypatch):
     bpy.ops.understudy.shot_add(filepath=str(folder / "second.mp4"))
     assert solve(bpy.context.scene).state == "done"
     assert Path(bpy.context.scene.understudy.shot.cache).is_file()
-    pump.stop()
 
 
 def test_renaming_scene_and_face_in_the_middle(scene):
