@@ -1,4 +1,4 @@
-"""Runs inside Blender: a life of the extension. Arguments: the zip, a newer zip, the worker's interpreter or nothing.
+"""Runs inside Blender: a life of the extension. Arguments: the zip, a newer zip, the worker's interpreter.
 
 A failed assertion ends Blender with a traceback and status 1.
 """
@@ -49,7 +49,7 @@ def start_worker(python: str) -> None:
     assert children(), "the worker stays, to answer the next question"
 
 
-def main(package: str, newer: str, python: str = "") -> None:
+def main(package: str, newer: str, python: str) -> None:
     without = set(dir(bpy.types))
     install(package, "0.1.0")
     for _ in range(2):
@@ -59,8 +59,7 @@ def main(package: str, newer: str, python: str = "") -> None:
         bpy.ops.preferences.addon_enable(module=ID)
         assert enabled()
     before = set(children())
-    if python:
-        start_worker(python)
+    start_worker(python)
     old = modules()
     install(newer, "9.9.9")
     assert [name for name, module in modules().items() if module is old.get(name)] == [], "still the old version's"

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -62,12 +63,12 @@ def test_contents(package):
 
 @pytest.mark.parametrize("version", BPY)
 def test_life_in_bpy(version, package, newer, resources):
-    life = in_bpy(version, LIFE, package, newer, resources=resources)
+    life = in_bpy(version, LIFE, package, newer, sys.executable, resources=resources)
     assert life.returncode == 0 and "LIFE DONE" in life.stdout, life.stdout
 
 
 def test_life_in_real_blender(real_blender, package, newer, resources, tmp_path):
-    life = real_blender.run("-b", "-P", LIFE, "--", package, newer, home=tmp_path / "home",
+    life = real_blender.run("-b", "-P", LIFE, "--", package, newer, sys.executable, home=tmp_path / "home",
                             env={"BLENDER_USER_RESOURCES": resources})
     assert life.returncode == 0 and "LIFE DONE" in life.stdout, life.stdout
 
@@ -105,3 +106,19 @@ def test_without_a_trained_sample(packager, tmp_path):
     assert built.returncode == 1
     assert "has no model.safetensors" in built.stdout and "make demo" in built.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_full(packager, stand_in, resources, tmp_path):
+    """One zip, installed in a fresh Blender, solves on Blender's own Python: nothing else is needed."""
+    actor = next((path for path in (ROOT / "demo" / "actor", ROOT / "build" / "actor")
+                  if (path / "model.safetensors").is_file()), stand_in)
+    built = packager("full", "--actor", actor, "--out", tmp_path / "dist", "--torch", "torch==2.13.0")
+    assert built.returncode == 0, built.stdout
+    (package,) = (tmp_path / "dist").glob("*.zip")
+    with zipfile.ZipFile(package) as archive:
+        wheels = [name for name in archive.namelist() if name.startswith("wheels/")]
+    assert not [name for name in wheels if "numpy" in name] and len(wheels) > 10
+    ran = in_bpy("5.0", LIFE.with_name("full.py"), package, tmp_path, resources=resources)
+    print(f"{built.stdout}\n{ran.stdout}")
+    assert ran.returncode == 0 and "FULL DONE" in ran.stdout, ran.stdout
