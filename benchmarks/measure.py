@@ -24,8 +24,9 @@ class Effort:
 class Row:
     """A line of the table.
 
-    turns : what `rate` gave, a dict a turn.    against : the row that this one is compared with, measured in the same
-    rounds.    mark : the ratio that it should reach.    limit : what was measured of what limits it.
+    turns : what `rate` gave, a dict a turn; its "rate" is in `unit`.    against : the row that this one is compared
+    with, measured in the same rounds.    mark : the ratio that it should reach.    limit : what was measured of what
+    limits it.
     """
 
     question: str
@@ -35,6 +36,7 @@ class Row:
     against: "Row | None" = field(default=None, repr=False)
     mark: float | None = None
     limit: str = ""
+    unit: str = ""  # empty = frames a second
 
     def median(self, name: str) -> float:
         return statistics.median(turn[name] for turn in self.turns)

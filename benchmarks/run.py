@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import latency
 import machine
 import pipeline
 import solving
@@ -46,7 +47,7 @@ def main() -> None:
         for device in ("cpu", "cuda") if about["gpu"] else ("cpu",):
             with Side("machine.py", device) as side:
                 ceilings[device] = side.measure()
-            for question in (solving, pipeline, training):
+            for question in (solving, pipeline, latency, training):
                 for row in question.rows(folder, device, ceilings[device], effort):
                     rows.append(row)
                     print(line(row), flush=True)
@@ -70,8 +71,10 @@ def line(row: Row) -> str:
     if row.against:
         mark = f", mark {row.mark:g}" if row.mark else ""
         ratio = f"**{statistics.median(row.ratios):.2f}** ({span(row.ratios, 2)}) of {row.against.what}{mark}"
-    cells = [row.question, row.what, row.device, f"{row.median('rate'):.1f} ({span(row.rates, 1)})", ratio,
-             f"{row.median('cores'):.1f}", row.limit]
+    digits = 2 if row.unit else 1
+    value = f"{row.median('rate'):.{digits}f} ({span(row.rates, digits)}) {row.unit}".strip()
+    cores = f"{row.median('cores'):.1f}" if "cores" in row.turns[0] else ""
+    cells = [row.question, row.what, row.device, value, ratio, cores, row.limit]
     return f"| {' | '.join(cells)} |"
 
 
