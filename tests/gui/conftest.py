@@ -15,5 +15,7 @@ def blender_window(real_blender, tmp_path, request):
     """A tools.window.Window without anything installed."""
     window = Window(real_blender, tmp_path)
     yield window
+    kept = ROOT / "build" / "gui" / request.node.name
+    shutil.rmtree(kept, ignore_errors=True)
     if window.shots.is_dir():
-        shutil.copytree(window.shots, ROOT / "build" / "gui" / request.node.name, dirs_exist_ok=True)
+        shutil.copytree(window.shots, kept)
