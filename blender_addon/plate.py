@@ -18,7 +18,7 @@ from mathutils import Matrix, Vector
 
 from ..core.errors import UnderstudyError
 from ..core.numbered import find_images, is_sequence
-from . import faces, sound, timing
+from . import faces, scene_io, sound, timing
 from .paths import absolute, relative
 
 START = -100000  # scene frame before any that plays; image users of movies stay at their first frame from there on
@@ -129,10 +129,9 @@ def face_box(scene: bpy.types.Scene, shot) -> tuple[Vector, Vector]:
     face = shot.face or scene.understudy.template
     if face is None or not face.data.vertices:
         return Vector((-0.08, -0.1, -0.12)), Vector((0.08, 0.1, 0.12))
-    group = face.vertex_groups.get("animated")
-    points = [vertex.co for vertex in face.data.vertices
-              if group is None or any(item.group == group.index for item in vertex.groups)]
-    world = np.array([face.matrix_world @ point for point in points or [vertex.co for vertex in face.data.vertices]])
+    points = scene_io.positions(face.data)[scene_io.read_groups(face).get("animated", slice(None))]
+    matrix = np.array(face.matrix_world)
+    world = points @ matrix[:3, :3].T + matrix[:3, 3]
     return Vector(world.min(0)), Vector(world.max(0))
 
 

@@ -84,7 +84,8 @@ def match_scene(scene: bpy.types.Scene, shot) -> None:
     if shot.fps > 0:
         scene.render.fps, scene.render.fps_base = _rate(shot.fps)
     first, last = timing.scene_range(scene, shot)
-    scene.frame_start, scene.frame_end = max(math.floor(first), 0), max(math.ceil(last), 1)
+    # rates are rounded to float32: 10.9999 is 11
+    scene.frame_start, scene.frame_end = max(math.floor(first + 0.01), 0), max(math.ceil(last - 0.01), 1)
     for other in scene.understudy.shots:
         follow.timing(scene, other)
 
