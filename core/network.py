@@ -17,6 +17,7 @@ DROPOUT = 0.2
 CONVOLUTIONS = tuple(f"conv{pair}{letter}" for pair in range(1, 7) for letter in "ab")
 FEATURES = WIDTHS[-1] * (HEIGHT // 64) * -(-WIDTH // 64)  # 486 x 5 x 4 = 9720: halved six times, rounding up
 PAD = 32  # channels are padded to a multiple of this when computing in bf16
+SMALL = 80  # pixels of a layer's output up to which a matrix product gives its weights' gradient faster
 
 
 class Network(nn.Module):
@@ -48,13 +49,13 @@ class Network(nn.Module):
 
     def features(self, inputs: torch.Tensor, reduced: bool = False) -> torch.Tensor:
         """The 9720 features behind the last convolution, (N, 9720) float32, in channel, row, column order."""
-        x = inputs
-        if reduced:
-            x = x.to(torch.bfloat16)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = inputs.to(torch.bfloat16 if reduced else inputs.dtype).contiguous(memory_format=torch.channels_last)
         for name in CONVOLUTIONS:
             layer = getattr(self, name)
-            x = _ReducedConvReLU.run(x, layer) if reduced else F.relu(layer(x), inplace=True)
+            if reduced:
+                x = _ReducedConvReLU.apply(x, layer.weight, layer.bias, layer.stride[0])
+            else:
+                x = F.relu(layer(x), inplace=True)
         return x[:, :WIDTHS[-1]].float().flatten(1)
 
 
@@ -67,28 +68,49 @@ class _ReducedConvReLU(torch.autograd.Function):
     """
 
     @staticmethod
-    def run(x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-        out_pad, in_pad = -layer.out_channels % PAD, x.shape[1] - layer.in_channels
-        weight = F.pad(layer.weight, (0, 0, 0, 0, 0, in_pad, 0, out_pad)).to(
-            torch.bfloat16, memory_format=torch.channels_last)
-        bias = F.pad(layer.bias, (0, out_pad)).to(torch.bfloat16)
-        return _ReducedConvReLU.apply(x, weight, bias, layer.stride)
-
-    @staticmethod
     def forward(ctx, x, weight, bias, stride):
+        ctx.sizes, ctx.stride = weight.shape[:2], [stride, stride]
+        weight, bias = _padded(weight, x.shape[1]), F.pad(bias.to(x.dtype), (0, -len(bias) % PAD))
         if x.device.type == "cpu":
-            y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [1, 1], stride, [1, 1], 1, "relu", [], "")
+            y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [1, 1], ctx.stride, [1, 1], 1, "relu", [], "")
         else:
             y = F.conv2d(x, weight, bias, stride, 1).relu_()
         ctx.save_for_backward(x, weight, y)
-        ctx.stride = stride
         return y
 
     @staticmethod
     def backward(ctx, gradient):
         x, weight, y = ctx.saved_tensors
-        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+        (outputs, inputs), wanted = ctx.sizes, ctx.needs_input_grad
+        # In place: whoever made this gradient, the next layer or the head, has no more use for it.
+        torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
+        small = x.device.type == "cpu" and y.shape[2] * y.shape[3] <= SMALL
         gx, gw, gb = torch.ops.aten.convolution_backward(
             gradient, x, weight, [weight.shape[0]], ctx.stride, [1, 1], [1, 1], False, [0, 0], 1,
-            [ctx.needs_input_grad[0], True, True])
-        return gx, gw, gb, None
+            [wanted[0], not small, not small])
+        if small:
+            gw, gb = _weight_gradient(gradient, x, ctx.stride[0])
+        return gx, gw[:outputs, :inputs].float(), gb[:outputs].float(), None
+
+
+def _padded(weight: torch.Tensor, inputs: int) -> torch.Tensor:
+    """A layer's weights in bfloat16, zeros for channels that are only padding, channels last in memory.
+
+    Made by permuting: for one input channel torch takes any memory for channels last, oneDNN does not, and runs the
+    first two layers three times slower.
+    """
+    result = weight.new_zeros((-(-len(weight) // PAD) * PAD, 3, 3, inputs), dtype=torch.bfloat16)
+    result[:len(weight), :, :, :weight.shape[1]] = weight.permute(0, 2, 3, 1)
+    return result.permute(0, 3, 1, 2)
+
+
+def _weight_gradient(gradient: torch.Tensor, x: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of weights and bias as a matrix product, which for small pictures beats oneDNN's own three times."""
+    rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    count, _, _, channels = padded.shape
+    image, line, pixel, _ = padded.stride()
+    columns = padded.as_strided((count, *gradient.shape[2:], 3, 3, channels),
+                                (image, stride * line, stride * pixel, line, pixel, 1)).reshape(len(rows), -1)
+    return ((rows.T @ columns).view(-1, 3, 3, channels).permute(0, 3, 1, 2),
+            rows.sum(0, dtype=torch.float32))

@@ -41,7 +41,7 @@ class State:
 
     def __init__(self, model: Model, config: Config, device: torch.device):
         self.model, self.config, self.device = model, config, device
-        self.network = model.network.to(device)
+        self.network = model.network.to(device, memory_format=torch.channels_last)  # as convolutions read it
         self.network.output.requires_grad_(not config.freeze_output)
         self.optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad],
                                           eps=config.epsilon, fused=device.type in ("cpu", "cuda"))
