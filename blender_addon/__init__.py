@@ -2,9 +2,22 @@
 
 ROOT_PACKAGE = __package__.rpartition(".")[0]  # as Blender's preferences know this add-on
 
-from . import operators, preferences, properties  # noqa: E402
+from . import (  # noqa: E402
+    camera,
+    cli,
+    crop_gizmo,
+    faces,
+    operators,
+    panels,
+    paths,
+    plate,
+    preferences,
+    preview,
+    properties,
+    pump,
+)
 
-MODULES = (preferences, properties, operators)
+MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, operators, panels, pump, cli)
 
 
 def register() -> None:

@@ -104,7 +104,7 @@ def draw_footage(layout: bpy.types.UILayout, shot) -> None:
         if shot.variable:
             lines(layout, "The frame rate changes within the footage; frames are counted, not timed", "INFO")
         if shot.framing:
-            lines(layout, shot.framing, "ERROR")
+            lines(layout, shot.framing, "INFO" if shot.framing_within else "ERROR")
 
 
 class UNDERSTUDY_PT_solve(ShotPanel, bpy.types.Panel):
@@ -203,16 +203,14 @@ class UNDERSTUDY_PT_crop(ShotPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context):
-        settings, layout = context.scene.understudy, self.layout
-        shot = settings.shot
+        layout, shot = self.layout, context.scene.understudy.shot
         row = layout.row(align=True)
         row.prop(context.window_manager, "understudy_edit_crop", toggle=True, icon="SELECT_SET")
         row.operator("understudy.crop_suggest", icon="VIEWZOOM")
         layout.prop(shot, "own_crop")
         column = layout.column(align=True)
-        owner = shot if shot.own_crop else settings
         for index, name in enumerate(("Left", "Top", "Width", "Height")):
-            column.prop(owner, "crop", index=index, text=name)
+            column.prop(context.scene, "understudy_crop", index=index, text=name)
         if runtime.crop_text:
             lines(layout, runtime.crop_text, "INFO")
         row = layout.row(align=True)
@@ -273,16 +271,17 @@ def shot_icon(settings, shot, run: Run | None) -> str:
     """What a shot looks like in the list."""
     if run is not None and (run.active or run.state == "failed"):
         return STATES[run.state]
-    if runtime.footage_text.get(shot.uid) or shot.framing:
+    if runtime.footage_text.get(shot.uid) or (shot.framing and not shot.framing_within):
         return "ERROR"
     return "CHECKMARK" if shot.solved else "SEQUENCE"
 
 
-def lines(layout: bpy.types.UILayout, text: str, icon: str, width: int = 44) -> None:
-    """A sentence over as many lines as it needs."""
-    column = layout.column(align=True)
-    words, line = text.split(), ""
-    for word in words:
+def lines(layout: bpy.types.UILayout, text: str, icon: str) -> None:
+    """A sentence over as many lines as the sidebar's width asks for."""
+    context = bpy.context
+    width = int(context.region.width / (6.5 * context.preferences.system.ui_scale)) - 8 if context.region else 44
+    column, line = layout.column(align=True), ""
+    for word in text.split():
         if line and len(line) + len(word) >= width:
             column.label(text=line, icon=icon)
             line, icon = "", "BLANK1"

@@ -135,6 +135,16 @@ def face_box(scene: bpy.types.Scene, shot) -> tuple[Vector, Vector]:
     return Vector(world.min(0)), Vector(world.max(0))
 
 
+def box(scene: bpy.types.Scene, shot) -> tuple[Vector, Vector]:
+    """The corners of the box around the animated part of a shot's face and its plate, in the world."""
+    points = list(face_box(scene, shot))
+    if shot.plate is not None:
+        width, height = picture_size(shot)
+        points += [shot.plate.matrix_world @ pixel_matrix(shot) @ Vector((x, y, 0))
+                   for x in (0, width) for y in (0, height)]
+    return tuple(Vector(pick(point[axis] for point in points) for axis in range(3)) for pick in (min, max))
+
+
 def picture_size(shot) -> tuple[int, int]:
     """Width and height of a shot's footage in pixels: as the worker found them, else as Blender does."""
     if shot.width and shot.height:

@@ -75,6 +75,7 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     audio: BoolProperty()
     identity: StringProperty()
     framing: StringProperty()  # "" unknown or the same as in training; else a sentence
+    framing_within: BoolProperty()  # whether training has prepared the network for the difference
 
     # Source frames count from 0, as on the command line.
     first: IntProperty(name="First", min=0, description="First source frame to solve, counted from 0",

@@ -162,6 +162,7 @@ def _store(shot, facts: dict) -> None:
     shot.variable, shot.audio, shot.identity = facts["variable"], facts["audio"], facts["identity"]
     framing = facts.get("framing") or {}
     shot.framing = framing.get("text", "") if framing.get("verdict") == "different" else ""
+    shot.framing_within = bool(framing.get("within"))
     if new or shot.last >= shot.frames or shot.first > shot.last:
         shot.first, shot.last = min(shot.first, shot.frames - 1), shot.frames - 1
 

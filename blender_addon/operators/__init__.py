@@ -2,7 +2,9 @@
 
 import bpy
 
-MODULES = ()
+from . import actor, footage, shots, solve
+
+MODULES = (actor, shots, footage, solve)
 
 
 def register() -> None:

@@ -10,6 +10,7 @@ from .. import faces, follow, plate, pump, runtime, solving
 from ..paths import absolute
 
 MOVIES = (".mov", ".mp4", ".m4v", ".mkv", ".avi", ".webm")
+SENSOR = 72.0  # mm, twice the sensor of a viewport: its view is that wide at the distance of its lens
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr", ".dpx", ".bmp")
 
 
@@ -190,17 +191,22 @@ class UNDERSTUDY_OT_shot_view(bpy.types.Operator):
 
     def execute(self, context):
         shot = context.scene.understudy.shot
-        region = next(region for region in context.area.regions if region.type == "WINDOW")
-        seen = [object for object in (shot.face, shot.plate) if object is not None and object.visible_get()]
-        selected, active = context.selected_objects, context.view_layer.objects.active
-        for object in context.view_layer.objects:
-            object.select_set(object in seen)
-        with context.temp_override(region=region):
+        regions = {region.type: region for region in context.area.regions}
+        view = context.area.spaces.active.region_3d
+        with context.temp_override(region=regions["WINDOW"]):
             bpy.ops.view3d.view_axis(type="FRONT")
-            bpy.ops.view3d.view_selected()
-        for object in context.view_layer.objects:
-            object.select_set(object in selected)
-        context.view_layer.objects.active = active
+        low, high = plate.box(context.scene, shot)
+        # Sidebar and tool bar lie over the view: what is free between them has to hold both.
+        bars = {name: regions[name].width if regions[name].width > 1 else 0 for name in ("TOOLS", "UI")}
+        window = regions["WINDOW"]
+        free = max(window.width - sum(bars.values()), window.width // 4), window.height * 0.8
+        pixel = 1.1 * max((high.x - low.x) / free[0], (high.z - low.z) / free[1])  # of the window, in the scene
+        middle = (low + high) / 2
+        middle.x += pixel * (bars["UI"] - bars["TOOLS"]) / 2
+        lens = context.area.spaces.active.lens
+        view.view_perspective = "ORTHO"
+        view.view_location = middle
+        view.view_distance = pixel * max(window.width, window.height) * lens / SENSOR
         return {"FINISHED"}
 
 
