@@ -97,11 +97,12 @@ class LiveCache:
         self._file.close()  # Windows renames closed files only
         try:
             os.link(self._hidden, self.path)
-            os.unlink(self._hidden)
         except FileExistsError:
             refuse_existing(self.path)
         except OSError:  # a file system without links
             os.rename(self._hidden, self.path)
+        else:
+            os.unlink(self._hidden)
         self._hidden = None
         self._file = open(self.path, "r+b", buffering=0)
 

@@ -17,7 +17,7 @@ import torch
 
 from .crop import HEIGHT, WIDTH, Crop, network_input
 from .engine import make_engine, pick_device
-from .errors import Cancelled, UnderstudyError
+from .errors import Cancelled, UnderstudyError, UsageError
 from .files import atomic, check_space, hash_file, write_json
 from .footage import Footage, open_footage
 from .jobs import Reporter, sentence
@@ -202,9 +202,9 @@ class _Take:
                 writer.write(vertices)
                 self.spreads.append(spread)
                 self.codes.append(codes)
-                if hurry and not self.done:
-                    report.artifact(writer.path, "live")
                 self.done += len(vertices)
+                if hurry and len(self.codes) == 1:
+                    report.artifact(writer.path, "live")
                 report.progress(self.done, self.count)
                 if self.done < self.count and report.cancelled():
                     return False
@@ -233,7 +233,7 @@ def solve(
     """
     out = Path(out)
     if base is not None and not live:
-        raise UnderstudyError("Only a live solve can begin as a copy of another one: add --live.")
+        raise UsageError("Only a live solve can begin as a copy of another one: add --live.")
     if live:
         refuse_existing(out)
     old = None if base is None else read_solved(base)
