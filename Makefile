@@ -28,6 +28,8 @@ TRAIN_SAMPLE = --minutes 4 --batch 16
 
 BPY_4.2 = 4.2.0
 BPY_5.0 = 5.0.1
+HAVE_BPY = $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+NO_BPY = Skipped: bpy $(BPY_4.2) and $(BPY_5.0) need Python 3.11, and .venv has another.
 
 .PHONY: demo test test-core test-bpy test-in-bpy test-extension test-gui check extension \
 	extension-full repository bench pictures screenshots clean
@@ -39,8 +41,7 @@ test-core: $(READY)
 
 # The bpy wheels of these versions exist for Python 3.11 alone.
 test-bpy: $(READY)
-	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then $(MAKE) test-in-bpy; \
-	else echo "tests/bpy is skipped: bpy $(BPY_4.2) and $(BPY_5.0) need Python 3.11, and .venv has another."; fi
+	@if $(HAVE_BPY); then $(MAKE) test-in-bpy; else echo "tests/bpy: $(NO_BPY)"; fi
 
 test-in-bpy: .venv-bpy/4.2/ready .venv-bpy/5.0/ready
 	.venv-bpy/4.2/bin/python -m pytest -rs -m "not slow" tests/bpy
@@ -60,7 +61,13 @@ demo: $(READY)
 	$(BIN)/understudy solve demo/actor demo/actor/footage/val_talk.mp4 --out demo/val_talk.pc2
 	$(BIN)/understudy compare demo/actor val_talk demo/val_talk.pc2 --out demo/val_talk.mp4
 	$(BIN)/understudy evaluate demo/actor --out demo/report
-	@echo "Look at demo/val_talk.mp4, demo/val_talk.png and demo/report/report.html"
+	@if $(HAVE_BPY); then $(MAKE) demo/demo.blend; else echo "$(NO_BPY)"; fi
+	@echo "Look at demo/demo.blend, demo/demo.png, demo/val_talk.mp4 and demo/report/report.html"
+
+# In Blender, through the code behind the panel's buttons.
+demo/demo.blend: .venv-bpy/5.0/ready
+	UNDERSTUDY_PYTHON=$(CURDIR)/$(BIN)/python .venv-bpy/5.0/bin/python tools/demo_blend.py \
+		demo/actor demo/actor/footage/val_talk.mp4 demo/demo.blend
 
 check: $(READY)
 	$(BIN)/ruff check .

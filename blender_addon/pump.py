@@ -4,6 +4,7 @@ Timers do not run in background mode; there `finish` does what the timer would. 
 that yields WAIT or WORK. Nothing of the scene is held over a yield: undo may have replaced it meanwhile.
 """
 
+import atexit
 import contextlib
 import shutil
 import tempfile
@@ -50,10 +51,11 @@ def service(name: str) -> Service:
 
 
 def session_folder() -> Path:
-    """A folder for the small jobs of this session of Blender, removed when the add-on ends."""
+    """A folder for the small jobs of this session of Blender, removed in the end."""
     global _folder
     if _folder is None or not _folder.is_dir():
         _folder = Path(tempfile.mkdtemp(prefix="understudy-"))
+        atexit.register(shutil.rmtree, _folder, ignore_errors=True)  # scripts do not disable the add-on
     return _folder
 
 
