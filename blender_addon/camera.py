@@ -50,12 +50,7 @@ def make(scene: bpy.types.Scene, shot) -> bpy.types.Object:
         shot.camera = bpy.data.objects.new(f"{shot.name} Camera", data)
         _stand_in_front(scene, shot)
     faces.to_collection(scene, shot, shot.camera)
-    data = shot.camera.data
-    data.show_background_images = True
-    if not data.background_images:
-        background = data.background_images.new()
-        background.alpha, background.frame_method, background.display_depth = 1, "FIT", "BACK"
-        background.image = shot.plate.data
+    plate.behind_camera(shot)
     use(scene, shot)
     plate.retime(scene, shot)
     return shot.camera

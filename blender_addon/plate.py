@@ -42,8 +42,9 @@ def update(scene: bpy.types.Scene, shot) -> str:
         place(scene, shot)
     old, shot.plate.data = shot.plate.data, image
     faces.to_collection(scene, shot, shot.plate)
-    for background in _backgrounds(shot):
+    for _, background in _backgrounds(shot, old):
         background.image = image
+    behind_camera(shot)
     plane = _plane(shot)
     if plane is not None:
         _texture(plane).image = image
@@ -61,9 +62,8 @@ def retime(scene: bpy.types.Scene, shot) -> None:
     image = shot.plate.data
     image.gl_free()  # see _refresh
     _drive(scene, shot, image, shot.plate, "image_user")
-    for index, background in enumerate(_backgrounds(shot)):
-        if background.image is image:
-            _drive(scene, shot, image, shot.camera.data, f"background_images[{index}].image_user")
+    for path, _ in _backgrounds(shot, image):
+        _drive(scene, shot, image, shot.camera.data, path)
     plane = _plane(shot)
     if plane is not None:
         node = _texture(plane)
@@ -91,10 +91,10 @@ def remove(scene: bpy.types.Scene, shot) -> None:
     if plate is None:
         return
     image = plate.data
-    if shot.camera is not None:
-        for index in range(len(_backgrounds(shot))):
-            _undrive(shot.camera.data, f"background_images[{index}].image_user")
-        shot.camera.data.background_images.clear()
+    for path, background in reversed(_backgrounds(shot, image)):
+        _undrive(shot.camera.data, path)
+        background.image = None
+        shot.camera.data.background_images.remove(background)
     if plane is not None:
         material, mesh = plane.active_material, plane.data
         bpy.data.objects.remove(plane)
@@ -193,6 +193,16 @@ def render_plane(scene: bpy.types.Scene, shot) -> bpy.types.Object:
     return plane
 
 
+def behind_camera(shot) -> None:
+    """Show the footage behind what the shot's camera sees, if there is a camera."""
+    if shot.camera is None or _backgrounds(shot, shot.plate.data):
+        return
+    shot.camera.data.show_background_images = True
+    background = shot.camera.data.background_images.new()
+    background.alpha, background.frame_method, background.display_depth = 1, "FIT", "BACK"
+    background.image = shot.plate.data
+
+
 def _image(shot) -> bpy.types.Image:
     """The image data-block of a shot's footage. Raises UnderstudyError in words if there is no picture to show."""
     path = absolute(shot.footage)
@@ -224,8 +234,11 @@ def _free(image: bpy.types.Image) -> None:
         bpy.data.images.remove(image)
 
 
-def _backgrounds(shot) -> list:
-    return list(shot.camera.data.background_images) if shot.camera is not None else []
+def _backgrounds(shot, image: bpy.types.Image) -> list[tuple[str, bpy.types.CameraBackgroundImage]]:
+    """Path of the image user, and the background of the shot's camera, of those that show the footage."""
+    backgrounds = shot.camera.data.background_images if shot.camera is not None else ()
+    return [(f"background_images[{index}].image_user", background) for index, background in enumerate(backgrounds)
+            if background.image == image]
 
 
 def _plane(shot) -> bpy.types.Object | None:

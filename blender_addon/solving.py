@@ -160,6 +160,7 @@ def _store(shot, facts: dict) -> None:
     new = not shot.frames
     shot.width, shot.height, shot.frames, shot.fps = facts["width"], facts["height"], facts["frames"], facts["fps"]
     shot.variable, shot.audio, shot.identity = facts["variable"], facts["audio"], facts["identity"]
+    shot["times"] = facts["times"] or []  # plate.py needs them: Blender counts by the clock where the rate varies
     framing = facts.get("framing") or {}
     shot.framing = framing.get("text", "") if framing.get("verdict") == "different" else ""
     shot.framing_within = bool(framing.get("within"))

@@ -27,6 +27,7 @@ TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;.]\d\d")
 def probe(path: Path | str, model: Path | str | None = None, crop: Sequence[float] | None = None) -> dict:
     """What footage is, for programs: width, height, frames, fps, variable, identity, audio, start_timecode, warnings.
 
+    times : seconds from the first frame, of every frame, where the rate varies; else None.
     model : a model file or an actor folder; with it comes `framing`, a `Framing` as a dictionary, and in that `crop`:
     the crop that undoes shift and scale, or None.    crop : x, y, width, height; the model's unless given.
     Raises UnderstudyError for footage or a model that cannot be read; a crop that does not fit is told in `framing`.
@@ -39,7 +40,8 @@ def probe(path: Path | str, model: Path | str | None = None, crop: Sequence[floa
         audio, timecode = _container(footage.path)
         facts = {"width": footage.width, "height": footage.height, "frames": footage.frames, "fps": footage.fps,
                  "variable": footage.variable, "identity": footage.identity, "audio": audio,
-                 "start_timecode": timecode, "warnings": footage.warnings}
+                 "start_timecode": timecode, "warnings": footage.warnings,
+                 "times": footage.times.round(6).tolist() if footage.variable else None}
         if file:
             facts["framing"] = _framing(footage, file, Crop(*(crop or file.crop)))
     return facts

@@ -55,7 +55,21 @@ def test_the_facts_of_a_movie(movie):
     with open_footage(movie) as footage:
         identity = footage.identity
     assert facts == {"width": W, "height": H, "frames": N, "fps": 24.0, "variable": False, "identity": identity,
-                     "audio": False, "start_timecode": None, "warnings": []}
+                     "audio": False, "start_timecode": None, "warnings": [], "times": None}
+
+
+def test_a_variable_rate_comes_with_the_times_of_all_frames(tmp_path):
+    times = [0, 1, 3, 4, 6]  # in 30ths of a second
+    with av.open(str(tmp_path / "varying.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(scene(time), "gray")
+            frame.pts = time
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    facts = probe(tmp_path / "varying.mp4")
+    assert facts["variable"] and facts["times"] == pytest.approx([time / 30 for time in times], abs=1e-5)
 
 
 def test_the_facts_of_a_sequence(tmp_path):
