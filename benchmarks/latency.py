@@ -1,8 +1,8 @@
 """How long it takes from the click on Solve to the first solved frame in a file that Blender can show.
 
 Measured where the click happens: through the service that Blender uses, until the cache is there with a sample. Cold is
-without a worker process (the files of torch and the others in the system's cache), warm with one that has loaded the
-model. As a program: `latency.py MODEL MOVIE [DEVICE]` measures those.
+without a worker process (the files of torch and the others in the system's cache), warm with one that has solved with
+the model and the movie before. As a program: `latency.py MODEL MOVIE [DEVICE]` measures those.
 """
 
 import sys

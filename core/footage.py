@@ -6,6 +6,7 @@ means, and the one transfer curve, stand in `gray`. Footage is never held in mem
 """
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,17 @@ def open_footage(path: Path | str, transfer: str = "sRGB") -> "Footage":
     if transfer not in TRANSFERS:
         raise UnderstudyError(f"The transfer curve {transfer!r} is unknown; known: {', '.join(TRANSFERS)}.")
     path = Path(path)
-    return Footage(ImageSequence(path) if is_sequence(path) else Movie(path))
+    if is_sequence(path):
+        return Footage(ImageSequence(path))
+    if not path.is_file():
+        return Footage(Movie(path))  # says so
+    return Footage(_movie(path, path.stat().st_mtime_ns, path.stat().st_size))
+
+
+@functools.lru_cache(2)
+def _movie(path: Path, *changes: int) -> Movie:
+    """A movie. Its list of frames is kept while the file stays what it is, so that a second solve begins at once."""
+    return Movie(path)
 
 
 class Footage:

@@ -394,6 +394,16 @@ def test_an_unknown_transfer_curve_gets_a_sentence(tmp_path):
         open_footage(make_movie(tmp_path / "a.mp4", 2), transfer="PQ")
 
 
+def test_a_movie_that_was_replaced_is_read_anew(tmp_path):
+    for count in (5, 7):
+        with MovieWriter(tmp_path / "x.mp4", 64, 48, 25) as movie:
+            for _ in range(count):
+                movie.write(np.zeros((48, 64), np.uint8))
+        for _ in range(2):
+            with open_footage(tmp_path / "x.mp4") as footage:
+                assert footage.frames == len(list(footage.iterate())) == count
+
+
 def test_identity_follows_the_content_and_not_the_name(tmp_path):
     first = make_movie(tmp_path / "a.mp4", 5)
     other = make_movie(tmp_path / "b.mp4", 6)
