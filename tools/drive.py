@@ -45,8 +45,10 @@ def run(story: Callable[[], Generator]) -> None:
         except BaseException:  # a timer that raises would be dropped, and the window stay for ever
             traceback.print_exc()
             sys.stderr.flush()
-            _grab("failure")
-            os._exit(5)
+            try:
+                _grab("failure")
+            finally:
+                os._exit(5)
         return None
 
     bpy.app.timers.register(step, first_interval=1.0, persistent=True)
