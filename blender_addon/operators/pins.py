@@ -81,6 +81,9 @@ Two pins place the face, four or more turn it too"""
         camera.use(context.scene, shot)
         context.space_data.region_3d.view_perspective = "CAMERA"
         self.uid, self.held, self.hover, self.before = shot.uid, -1, -1, None
+        shading = context.space_data.shading
+        self.xray = shading.show_xray, shading.xray_alpha
+        shading.show_xray, shading.xray_alpha = True, 0.4  # the picture is behind the face
         self.handle = bpy.types.SpaceView3D.draw_handler_add(self.draw_view, (), "WINDOW", "POST_PIXEL")
         context.window_manager.modal_handler_add(self)
         self.tell(context, shot)
@@ -88,7 +91,8 @@ Two pins place the face, four or more turn it too"""
 
     def modal(self, context, event):
         shot = context.scene.understudy.find(self.uid)
-        if context.area is None or shot is None or shot.camera is None or shot.face is None:
+        in_view = context.area is not None and context.area.type == "VIEW_3D"
+        if not in_view or shot is None or shot.camera is None or shot.face is None:
             self.cancel(context)
             return {"FINISHED"}
         region = next(region for region in context.area.regions if region.type == "WINDOW")
@@ -123,7 +127,9 @@ Two pins place the face, four or more turn it too"""
     def cancel(self, context):
         """Also called by Blender, when a file is opened or the window is closed."""
         bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
-        if context.area is not None:
+        if context.area is not None and context.area.type == "VIEW_3D":
+            shading = context.space_data.shading
+            shading.show_xray, shading.xray_alpha = self.xray
             context.area.header_text_set(None)
             context.area.tag_redraw()
 
