@@ -14,6 +14,7 @@ from ..core.topology import Mesh, describe_difference
 from . import edits, keys, switching
 from .keys import check_writable, own_mesh
 from .modifier import assign, attach_cache, modifier_of, refresh, switch_off
+from .paths import absolute
 from .scene_io import file_name, mesh_of
 from .stage import Stage
 from .timing import mapping
@@ -47,8 +48,9 @@ def show(scene: bpy.types.Scene, shot, form: str) -> Generator[bool, None, list[
         except UnderstudyError:
             stage.shot.output = keys.note(stage.face).get("form") or "MESH_CACHE"
             raise
-    else:
-        switch_off(face)  # a solve that came to nothing may have shown itself
+    elif modifier_of(face) is not None:  # a solve that came to nothing may have shown itself
+        attach_cache(face, absolute(shot.cache), mapping(scene, shot), shot.solved_first)
+        switch_off(face)
     scene, shot = stage.scene, stage.shot
     shot.output = form
     retime(scene, shot)

@@ -91,10 +91,10 @@ def _leave(stage: Stage, solved: Solved, carry: bool, notes: list[str]) -> Itera
     key = keys.key_of(face)
     for name, coordinates in carried.items():
         set_positions(key.key_blocks[name], coordinates)
+    if key is not None and "anchor_source" in about:
+        edits.retime(face, keys.noted_mapping(about), frames)
     _add_corrections(face, corrections, frames)
     if keys.key_of(face) is not None:
-        if "anchor_source" in about:
-            edits.retime(face, keys.noted_mapping(about), frames)
         keys.set_note(face, "MESH_CACHE", stage.shot.cache, solved.first, frames)
     match_deform_mode(face)
     yield True

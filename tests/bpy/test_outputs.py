@@ -112,6 +112,21 @@ def test_our_modifier_comes_first_and_its_path_is_relative(stand, tmp_path):
     assert np.array_equal(look(stand.face, 104), stand.samples[3])
 
 
+@pytest.mark.parametrize("form", ["BASIS", "FRAMES"])
+def test_a_solve_shows_while_it_is_written_and_leaves_nothing_if_it_fails(stand, form):
+    artist_keys(stand)
+    show(stand, form)
+    before = look(stand.face, 104)
+    other = stand.folder / "take ä.v002.pc2"
+    other.write_bytes(stand.cache.read_bytes()[:32] + (stand.samples + 1).tobytes())
+    outputs.attach_cache(stand.face, other, mapping(stand.scene, stand.shot), stand.first)
+    assert np.array_equal(look(stand.face, 104), stand.samples[3] + 1)
+    other.unlink()
+    show(stand, form)
+    assert np.array_equal(look(stand.face, 104), before)
+    assert Path(modifier_of(stand.face).filepath) == stand.cache
+
+
 def test_edited_curves_go_along(stand):
     show(stand, "BASIS")
     key = stand.face.data.shape_keys
