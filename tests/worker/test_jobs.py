@@ -22,6 +22,7 @@ PATIENCE = 60  # s until a test gives up
 
 SAMPLE = '''
 import ctypes, os, sys, time
+from pathlib import Path
 from ..core.errors import UnderstudyError
 from ..core.jobs import Reporter, start
 
