@@ -10,8 +10,8 @@ import numpy as np
 from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Vector
 
-camera, plate, timing = (importlib.import_module(f"bl_ext.user_default.understudy.blender_addon.{name}")
-                         for name in ("camera", "plate", "timing"))
+plate, preview, timing = (importlib.import_module(f"bl_ext.user_default.understudy.blender_addon.{name}")
+                          for name in ("plate", "preview", "timing"))
 FOOTAGE = Path(os.environ["FOOTAGE"])
 WIDTH, HEIGHT = 320, 160
 
@@ -74,6 +74,14 @@ def frames(name: str, count: int, fps: float, scene_fps: int, scene_frames: tupl
         number = read_number("frame", [pixel(16 + 32 * bar, 80) for bar in range(10)])
         assert number == np.clip(expected, shot().first, shot().last), (name, frame, number)
     shot().plate.hide_viewport = True
+
+
+def input_is_previewed():
+    assert preview.icon() == 0
+    for number in (1003, 1011):  # the second replaces the first
+        preview.load(FOOTAGE / "séquence" / f"take2_v3.{number}.png")
+        yield 0.2
+        assert preview.icon() > 0
 
 
 def crop_is_dragged():
@@ -158,6 +166,7 @@ def story():
     yield from frames("24.mp4", 48, 24, 60, (1, 2, 3, 4, 5, 60, 118, 119), pace="TIME")
     yield from frames("varying.mp4", 60, 22.5, 24, (0, 1, 2, 3, 10, 30, 45, 4), variable=True)
     yield from frames("séquence/take2_v3.1013.png", 20, 30, 24, (-2, 1, 2, 11, 20, 30))
+    yield from input_is_previewed()
     yield from crop_is_dragged()
     yield from camera_is_lined_up()
 
