@@ -160,6 +160,8 @@ def add_job_commands(command: Callable) -> None:
                     "to --resume from.",
                     "otto --minutes 20", "otto --preset paper --device cuda",
                     "otto --resume otto/runs/2026-03-01_18-00-00", "otto --from otto/model.safetensors --epochs 5")
+    train.epilog += ("\n\non several GPUs or machines, the batch being shared out among them:\n"
+                     "  torchrun --nproc-per-node 4 -m understudy train otto --batch 200")
     train.add_argument("folder", metavar="DIR", help="the actor folder")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--preset", metavar="P",
@@ -427,6 +429,14 @@ def run_train(options: argparse.Namespace) -> None:
         return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "
                 f"Next: understudy evaluate {shlex.quote(options.folder)} --out report")
 
+    if int(os.environ.get("RANK", 0)):  # torchrun started several of us: the first has the job, this one only helps
+        from .core.jobs import Deputy
+        from .core.process import prepare
+
+        prepare()
+        with Deputy() as deputy:
+            work(deputy)
+        return
     run_job(options, folder, "train", work, tensorboard=options.tensorboard)
 
 

@@ -61,6 +61,29 @@ class Reporter:
             raise Cancelled("Cancelled.")
 
 
+class Deputy(Reporter):
+    """Keeps silent, and asks to stop when a signal says so: for processes that help another one with its job."""
+
+    def __init__(self):
+        self._stop = False
+
+    def __enter__(self) -> "Deputy":
+        for name in ("SIGINT", "SIGTERM"):
+            signal.signal(getattr(signal, name), self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def cancelled(self) -> bool:
+        return self._stop
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+
+
 class Job(Reporter):
     """The worker's side of a job folder: a context manager that says hello and always a last word.
 

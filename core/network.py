@@ -36,15 +36,20 @@ class Network(nn.Module):
         self.fc = nn.Linear(FEATURES, components)
         self.output = nn.Linear(components, outputs)
 
-    def forward(self, inputs: torch.Tensor, reduced: bool = False) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor, reduced: bool = False, keep: torch.Tensor | None = None) -> torch.Tensor:
         """Vertex coordinates from whitened pictures.
 
         inputs : (N, 1, 320, 240) float32.    reduced : run the convolutions in bfloat16; the two linear layers
         always run in float32 (in bfloat16 they alone move vertices by up to 0.8 mm).
+        keep : (N, 9720) float32, 0 for features that dropout leaves out and 1 for others; None = as chance has it when
+        training, all otherwise.
         Returns (N, outputs) float32, centimetres.
         """
         features = self.features(inputs, reduced)
-        features = F.dropout(features, DROPOUT, self.training)
+        if keep is None:
+            features = F.dropout(features, DROPOUT, self.training)
+        else:
+            features = features * keep / (1 - DROPOUT)
         return self.output(self.fc(features))
 
     def features(self, inputs: torch.Tensor, reduced: bool = False) -> torch.Tensor:

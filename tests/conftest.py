@@ -12,6 +12,14 @@ ACTOR_FRAMES = 16
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Decoded pictures go where the tests' other files go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_model():
     """A function that makes an untrained model of 8 vertices, 5 of them animated."""

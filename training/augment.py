@@ -44,10 +44,12 @@ def sample_on_device(pictures: torch.Tensor, maps: torch.Tensor) -> torch.Tensor
     positions to 1/32 pixel.
     """
     height, width = pictures.shape[1:]
-    # affine_grid and grid_sample count both pictures from -1 to 1 between their outer edges
-    to_input = maps.new_tensor([[WIDTH / 2, 0, WIDTH / 2], [0, HEIGHT / 2, HEIGHT / 2], [0, 0, 1]])
-    to_unit = maps.new_tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-    theta = (to_unit @ maps @ to_input)[:, :2]
+    # affine_grid and grid_sample count both pictures from -1 to 1 between their outer edges. Written with numbers
+    # alone: a constant matrix would have to be copied to the device, which a CUDA graph cannot.
+    x, y = maps[:, :2, 0] * (WIDTH / 2), maps[:, :2, 1] * (HEIGHT / 2)
+    moved = torch.stack([x, y, x + y + maps[:, :2, 2]], 2)
+    theta = torch.stack([moved[:, 0] * (2 / width), moved[:, 1] * (2 / height)], 1)
+    theta[:, :, 2] -= 1
     grid = F.affine_grid(theta, [len(maps), 1, 2 * HEIGHT, 2 * WIDTH], align_corners=False)
     fine = F.grid_sample(pictures[:, None].to(grid.dtype), grid, padding_mode="border", align_corners=False)
     return F.avg_pool2d(fine, 2)

@@ -4,7 +4,6 @@ import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,12 +19,13 @@ from ..core.files import atomic, hash_file, make_folder, read_json, write_json
 from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
 from ..core.model import load_model
-from . import augment, schedule
+from . import schedule
 from .config import Config
-from .dataset import Frames, open_frames
-from .state import Batch, State, continue_model, new_model
+from .dataset import Frames, read_frames
+from .feed import Data, batches
+from .state import State, continue_model, describe_model, new_model, receive_model
+from .team import Team, TeamLost
 
-AHEAD = 4              # batches made in advance, beside the network
 STATUS_SECONDS = 2.0   # between progress events
 VALIDATE_EVERY = 10    # training frames shown for each frame of a regular validation: about 4 % of the time
 PREVIEW_GROWTH = 1.25  # from one preview to the next, in frames shown: about 30 pictures for any length of run
@@ -56,42 +56,71 @@ def train(
     """
     started = time.monotonic()
     actor = Actor.load(actor_folder)
-    shots, held_out = actor.training_shots(), actor.validation_shots()
     _check_trainable(actor, report)
-    if resume is not None:
-        run = Path(resume)
-        config = Config.from_json(read_json(run / "config.json").get("config", {}))
-    run = make_folder(run or new_run(actor.folder))
-    if resume is None:
-        write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name,
-                                         "topology": actor.template.hash})
     cv2.setNumThreads(1)  # the pictures are made beside the network, which has the cores
+    with Team() as team:
+        run = Path(resume or run or new_run(actor.folder))
+        if team.leader:
+            if resume is not None:
+                config = Config.from_json(read_json(run / "config.json").get("config", {}))
+            make_folder(run)
+            if resume is None:
+                write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name,
+                                                 "topology": actor.template.hash})
+        config = Config.from_json(team.tell(config.to_json()))
+        return _train(actor, config, run, resume is not None, start_from, pick_device(team.device(device)), report,
+                      team, started)
 
-    with contextlib.ExitStack() as stack:
+
+def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: Path | str | None,
+           device: torch.device, report: Reporter, team: Team, started: float) -> Path:
+    shots, start, checkpoint = actor.training_shots(), run / "start.safetensors", run / "checkpoint.safetensors"
+    with ThreadPoolExecutor(1, "hashes") as pool, _own_stream(device):
+        hashes = pool.submit(lambda: {shot.name: hash_file(shot.folder / "vertices.pc2") for shot in shots})
         report.status("Reading footage")
-        frames = stack.enter_context(open_frames(actor, shots, run, config, report))
-        validation = stack.enter_context(open_frames(actor, held_out, run, None, report)) if held_out else None
+        if team.place:
+            team.wait()  # for the first process on this machine, which decodes
+        frames, validation = read_frames(actor, shots, actor.validation_shots(), config, report)
+        if not team.place:
+            team.wait()
 
         report.status("Preparing the network")
-        start, checkpoint = run / "start.safetensors", run / "checkpoint.safetensors"
-        if resume is not None and start.exists():
-            start_from = start  # whitening and components as they were, whatever became of the data
-        model = new_model(actor, frames, config) if start_from is None else continue_model(actor, frames, start_from)
-        model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
-                       "data": {shot.name: hash_file(shot.folder / "vertices.pc2") for shot in shots}}
-        if not start.exists():
-            model.save(start)
-        state = State(model, config, pick_device(device))
-        if resume is not None and checkpoint.exists():
+        if not team.leader:
+            model = receive_model(actor, team)
+        else:
+            if resuming and start.exists():
+                start_from = start  # whitening and components as they were, whatever became of the data
+            model = (new_model(actor, frames, config) if start_from is None
+                     else continue_model(actor, frames, start_from))
+            model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
+                           "data": hashes.result()}
+            if not start.exists():
+                model.save(start)
+            describe_model(model, team)
+        data = Data.upload(frames, model.centimetres, device) if Data.fits(frames, device) else None
+        state = State(model, config, device, team, data, report.warning)
+        if team.leader and resuming and checkpoint.exists():
             state.load(checkpoint)
+        state.share()
 
         report.status("Training")
-        _loop(state, frames, validation, run, report, started)
+        try:
+            _loop(state, frames, validation, run, report, started)
+        except TeamLost:
+            if team.leader:  # the step that could not be finished changed nothing yet
+                state.save(checkpoint)
+            raise
 
-    with atomic(actor.folder / "model.safetensors") as temporary:
-        shutil.copyfile(run / "model.safetensors", temporary)
-    report.artifact(actor.folder / "model.safetensors", "model")
+    if team.leader:
+        with atomic(actor.folder / "model.safetensors") as temporary:
+            shutil.copyfile(run / "model.safetensors", temporary)
+        report.artifact(actor.folder / "model.safetensors", "model")
     return run
+
+
+def _own_stream(device: torch.device) -> contextlib.AbstractContextManager:
+    """CUDA graphs are made on another stream than the default one, and everything else should then be there too."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _check_trainable(actor: Actor, report: Reporter) -> None:
@@ -105,11 +134,11 @@ def _check_trainable(actor: Actor, report: Reporter) -> None:
 
 def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
           started: float) -> None:
-    config, model = state.config, state.model
+    config, model, team = state.config, state.model, state.team
     total = math.ceil(config.epochs * len(frames))
     budget = None
     if config.minutes is not None:  # what reading took counts; the last validation is kept free
-        spare = _validation_seconds(state, validation)
+        spare = _validation_seconds(state, validation) if team.leader else 0.0
         budget = max(1.0, config.minutes * 60 - (time.monotonic() - started) - spare)
     resumed, began = state.seconds, time.monotonic()
     seconds = lambda: resumed + time.monotonic() - began  # noqa: E731
@@ -117,19 +146,22 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     every = VALIDATE_EVERY * min(config.validation_frames, len(validation)) if validation else math.inf
     last = {"status": seconds(), "checkpoint": seconds(), "images": state.images}
     losses = []  # since the last status
+    fraction, _ = team.agree(done(state.images), False)
+    strength = lambda images: schedule.augmentation(config, fraction if budget else done(images))  # noqa: E731
 
-    for batch in _batches(state, frames, done, None if budget else total):
+    for batch in batches(config, frames, model.centimetres, state.device, state.data is not None, team, state.images,
+                         None if budget else total, strength):
         # One step.
-        if done(state.images) >= 1:
+        if fraction >= 1:
             break
-        fraction = done(state.images)
         losses.append(state.step(batch, fraction))
 
         # Report status.
         now = seconds()
-        if now - last["status"] > STATUS_SECONDS:
+        if team.leader and now - last["status"] > STATUS_SECONDS:
+            train_loss = torch.stack(losses).mean().item() * batch.count / max(1, len(batch))
+            now = seconds()  # a GPU has finished its steps only now
             speed = (state.images - last["images"]) / (now - last["status"])
-            train_loss = sum(losses) / len(losses)
             report.progress(state.images, total if not budget else round(state.images / max(fraction, 1e-9)), "frames",
                             speed=speed, left=(budget - now) if budget else (total - state.images) / speed)
             report.metrics(images=state.images, seconds=now, epoch=state.images / len(frames), train_loss=train_loss,
@@ -142,15 +174,17 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
             last.update(status=now, images=state.images)
 
         # Validate and save. By position, not by the clock, so that a resumed run chooses the same model.
-        if validation is not None and state.images // every > (state.images - len(batch.light)) // every:
+        if team.leader and validation is not None and state.images // every > (state.images - batch.count) // every:
             _validate(state, validation, run, report)
-        stop = report.cancelled()
-        if stop or now - last["checkpoint"] > config.checkpoint_seconds:
+        fraction, stop = team.agree(done(state.images), report.cancelled())
+        if team.leader and (stop or now - last["checkpoint"] > config.checkpoint_seconds):
             state.seconds = now
             state.save(run / "checkpoint.safetensors")
             last["checkpoint"] = seconds()
         if stop:
             raise Cancelled(f"Training was stopped; {run} can be resumed.")
+    if not team.leader:
+        return
 
     # Finish: the last weights are a candidate too; the best model is measured on every validation frame.
     report.status("Validating")
@@ -167,35 +201,6 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     best.save(run / "model.safetensors")
     report.metrics(images=best.about["images"], final=True, validation_loss=loss,
                    validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), shots=shots)
-
-
-def _batches(state: State, frames: Frames, done: Callable[[int], float], total: int | None) -> Iterator[Batch]:
-    """Batches from where the run stands, made in threads beside the network. All randomness is by position."""
-    config, images, centimetres = state.config, state.images, state.model.centimetres
-
-    def make(images: int, strength: float) -> Batch:
-        epoch, place = divmod(images, len(frames))
-        order = np.random.default_rng((config.seed, 1, epoch)).permutation(len(frames))
-        indices = order[place:place + config.batch]
-        rng = np.random.default_rng((config.seed, 2, images))
-        maps = augment.matrices(config, strength, len(indices), rng)
-        light = augment.light(config, strength, len(indices), rng)
-        if state.device.type != "cpu":  # a GPU samples faster itself
-            pictures, maps = frames.pictures[indices], torch.from_numpy(frames.matrix @ maps).float()
-        else:
-            pictures, maps = frames.inputs(indices, maps), None
-        return Batch(torch.from_numpy(pictures), maps, torch.from_numpy(light),
-                      torch.from_numpy(frames.targets(indices)).flatten(1) * centimetres)
-
-    with ThreadPoolExecutor(2, "batches") as pool:
-        waiting = []
-        while True:
-            while len(waiting) < AHEAD and (total is None or images < total):
-                waiting.append(pool.submit(make, images, schedule.augmentation(config, done(images))))
-                images += min(config.batch, len(frames) - images % len(frames))
-            if not waiting:
-                return
-            yield waiting.pop(0).result()
 
 
 def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:

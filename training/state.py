@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,65 +17,126 @@ from ..core.crop import Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
 from ..core.model import Model, load_model, write_tensors
-from ..core.network import CONVOLUTIONS, Network
+from ..core.network import CONVOLUTIONS, DROPOUT, FEATURES, Network
 from . import augment, schedule
 from .config import Config
 from .dataset import Frames
+from .feed import Batch, Data
+from .team import Team
 
-
-@dataclass
-class Batch:
-    pictures: torch.Tensor     # (n, 320, 240) uint8 inputs; with maps (n, H, W) uint8, still to be sampled
-    maps: torch.Tensor | None  # (n, 3, 3) float32 from input to picture
-    light: torch.Tensor        # (n, 2) float32 gain and offset of the whitened picture
-    targets: torch.Tensor      # (n, 3 A) float32 cm
-
-    def inputs(self, device: torch.device) -> torch.Tensor:
-        """(n, 1, 320, 240) float32 gray levels on the device."""
-        pictures = self.pictures.to(device)
-        return pictures[:, None].float() if self.maps is None else augment.sample_on_device(
-            pictures, self.maps.to(device))
+WARM_STEPS = 3  # before a CUDA graph is made
 
 
 class State:
-    """All that changes while training, and that a checkpoint holds."""
+    """All that changes while training, and that a checkpoint holds.
 
-    def __init__(self, model: Model, config: Config, device: torch.device):
+    data : the training data on the device, where it is there.    notice : called with a sentence for the user.
+    """
+
+    def __init__(self, model: Model, config: Config, device: torch.device, team: Team | None = None,
+                 data: Data | None = None, notice: Callable[[str], None] = print):
         self.model, self.config, self.device = model, config, device
+        self.team, self.data, self.notice = team or Team(), data, notice
         self.network = model.network.to(device, memory_format=torch.channels_last)  # as convolutions read it
         self.network.output.requires_grad_(not config.freeze_output)
-        self.optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad],
-                                          eps=config.epsilon, fused=device.type in ("cpu", "cuda"))
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, eps=config.epsilon, fused=device.type in ("cpu", "cuda"))
         self.images = 0               # training frames shown so far: where the run stands
         self.seconds = 0.0            # spent training, over all sessions of this run
         self.best = math.inf          # validation loss, cm2
         self.precision = reduced_precision(device)
+        rows = self.team.rows(config.batch)
+        self.whole = self.at_once = rows.stop - rows.start  # frames of a whole batch, and that are computed together
+        self._clock = device if device.type == "cuda" else torch.device("cpu")  # where Adam counts its steps
+        self._graph, self._warm = None, 0
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
 
-    def step(self, batch: Batch, done: float) -> float:
-        """One training step on a batch; `done`, 0..1, is where the run stands. Returns the loss in cm2 (Sec. 4.2)."""
-        config, (mean, deviation) = self.config, self.model.whitening
-        inputs = batch.inputs(self.device).sub_(mean).div_(deviation)
-        gain, offset = batch.light.to(self.device).view(-1, 2, 1, 1, 1).unbind(1)
-        inputs = inputs.mul_(gain).add_(offset)
-        targets = batch.targets.to(self.device)
-        torch.manual_seed(config.seed * 1_000_003 + self.images)  # so that a resumed run drops the same features
+    def step(self, batch: Batch, done: float) -> torch.Tensor:
+        """One training step on a batch; `done`, 0..1, is where the run stands.
+
+        Returns this process's part of the loss in cm2 (Sec. 4.2), a number that is still on the device: to read it
+        makes the CPU wait for a GPU.
+        """
+        config, generator = self.config, torch.Generator(self.device)
+        generator.manual_seed(config.seed * 1_000_003 + self.images)  # so that a resumed run drops the same features
+        keep = torch.empty(batch.count, FEATURES, device=self.device).bernoulli_(1 - DROPOUT, generator=generator)
+        keep = keep[self.team.rows(batch.count)]
         self.network.train()
-        loss = F.mse_loss(self.network(inputs, self.precision), targets)
-        self.optimizer.zero_grad()
-        loss.backward()
+        while (loss := self._gradients(batch, keep)) is None:
+            pass  # with fewer frames at once
+        self.team.add(parameter.grad for parameter in self.parameters)
         rate, beta1 = schedule.learning_rate(config, done), schedule.beta1(config, done)
         for group in self.optimizer.param_groups:
             group["lr"], group["betas"] = rate, (beta1, config.beta2)
         self.optimizer.step()
-        self.images += len(inputs)
-        return loss.item()
+        self.images += batch.count
+        return loss
+
+    def _gradients(self, batch: Batch, keep: torch.Tensor) -> torch.Tensor | None:
+        """Forward and backward pass; None if the memory was too small for it, and fewer frames at once are next."""
+        try:
+            if self.device.type == "cuda" and len(batch) == self.whole == self.at_once:
+                self._warm += 1  # cuDNN chooses its kernels in the first steps
+                if self._graph is None and self._warm > WARM_STEPS:
+                    self._graph = _Graph(self._loss, batch.to(self.device), keep, self.parameters)
+                if self._graph is not None:
+                    return self._graph.run(batch, keep, self.parameters)
+            self.optimizer.zero_grad()
+            loss = torch.zeros((), device=self.device)
+            for first in range(0, len(batch), max(1, self.at_once)):
+                rows = slice(first, first + self.at_once)
+                loss += self._loss(batch[rows].to(self.device), keep[rows])
+            for parameter in self.parameters:
+                if parameter.grad is None:  # a process that has no frame of a short batch
+                    parameter.grad = torch.zeros_like(parameter)
+            return loss
+        except torch.OutOfMemoryError:
+            frames = min(self.at_once, len(batch))
+        # outside of the handler, whose traceback keeps what took the memory
+        if frames == 1:
+            raise UnderstudyError(f"The memory of {self.device} is too small for a single frame. Close other programs "
+                                  "that use it, or train with --device cpu.")
+        self.at_once, self._graph = -(-frames // 2), None
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notice(f"The memory of {self.device} is too small for {frames} frames at once. Training goes on with "
+                    f"{self.at_once} at once, which changes the speed, not the result.")
+        return None
+
+    def _loss(self, batch: Batch, keep: torch.Tensor) -> torch.Tensor:
+        """The loss of some frames, as their share of the step's; adds to the gradients."""
+        (mean, deviation), pictures, targets = self.model.whitening, batch.pictures, batch.targets
+        if targets is None:
+            pictures, targets = self.data.pictures[batch.pictures], self.data.targets[batch.pictures]
+        inputs = pictures[:, None].float() if batch.maps is None else augment.sample_on_device(pictures, batch.maps)
+        gain, offset = batch.light.view(-1, 2, 1, 1, 1).unbind(1)
+        gain = gain / deviation
+        inputs = inputs.mul_(gain).add_(offset - mean * gain)
+        outputs = self.network(inputs, self.precision, keep)
+        loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
+        loss.backward()
+        return loss.detach()
+
+    def share(self) -> None:
+        """Give the leader's weights, moments and place in the run to the whole team."""
+        about = self.team.tell({"images": self.images, "begun": bool(self.optimizer.state)})
+        self.images = about["images"]
+        for parameter in self.parameters:
+            if about["begun"] and not self.team.leader:
+                self.optimizer.state[parameter] = {
+                    "step": torch.zeros((), device=self._clock), "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter)}
+            moments = self.optimizer.state.get(parameter, {})
+            self.team.send(moments[key] for key in sorted(moments))
+        self.team.send(self.network.parameters())
 
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically: weights, both Adam moments and where the run stands."""
         tensors = {f"network.{name}": value.detach().cpu() for name, value in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value.cpu()
+                tensors[f"adam.{key}.{name}"] = value.detach().cpu()
         about = {"images": self.images, "seconds": self.seconds, "best": None if math.isinf(self.best) else self.best}
         write_tensors(path, {name: value.contiguous() for name, value in tensors.items()}, about)
 
@@ -87,10 +149,11 @@ class State:
             self.network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()
                                           if name.startswith("network.")})
             for name, parameter in self.network.named_parameters():
+                moments = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                           if f"adam.{key}.{name}" in tensors}
                 self.optimizer.state[parameter] = {
-                    key: tensors[f"adam.{key}.{name}"].to("cpu" if key == "step" and self.device.type == "cpu"
-                                                          else self.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
+                    key: value.to(self._clock) if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
+                    for key, value in moments.items()}  # in the memory order of the weights, as Adam needs them
             self.images, self.seconds = int(about["images"]), float(about["seconds"])
             self.best = math.inf if about["best"] is None else float(about["best"])
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -98,10 +161,33 @@ class State:
                                   "model.") from error
 
 
+class _Graph:
+    """Forward and backward pass of a whole batch as one CUDA graph: the CPU says one word instead of a thousand."""
+
+    def __init__(self, loss: Callable, batch: Batch, keep: torch.Tensor, parameters: list[torch.nn.Parameter]):
+        self.batch, self.keep = batch, keep.clone()
+        for parameter in parameters:
+            parameter.grad = None  # so that the graph has gradients of its own, which every run overwrites
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+            self.loss = loss(self.batch, self.keep)
+        self.gradients = [parameter.grad for parameter in parameters]
+
+    def run(self, batch: Batch, keep: torch.Tensor, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+        for name, value in batch.tensors().items():
+            getattr(self.batch, name).copy_(value, non_blocking=True)
+        self.keep.copy_(keep)
+        self.graph.replay()
+        for parameter, gradient in zip(parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        return self.loss.clone()
+
+
 def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
     """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
     mean, basis, *_ = pca.fit(frames.targets, len(frames), config.components)
     network = Network(mean.size, len(basis))
+    whitening, reference = frames.statistics()
     generator = torch.Generator().manual_seed(config.seed)
     for name in (*CONVOLUTIONS, "fc"):
         layer = getattr(network, name)
@@ -111,8 +197,8 @@ def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
         network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
         network.output.bias.copy_(torch.from_numpy(mean.reshape(-1) * 100 * actor.unit))
     return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
-                 actor.stabiliser, actor.regions, frames.whitening, mean, basis, network,
-                 reference=frames.reference)
+                 actor.stabiliser, actor.regions, whitening, mean, basis, network,
+                 reference=reference)
 
 
 def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
@@ -122,4 +208,18 @@ def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
     return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
-                   stabiliser=actor.stabiliser, reference=frames.reference, confidence=None)
+                   stabiliser=actor.stabiliser, reference=frames.statistics()[1], confidence=None)
+
+
+def describe_model(model: Model, team: Team) -> None:
+    """Tell the rest of the team what `receive_model` needs; weights follow with `State.share`."""
+    team.tell({"components": len(model.basis), "whitening": list(model.whitening)})
+
+
+def receive_model(actor: Actor, team: Team) -> Model:
+    """The leader's model as far as training it needs one: the others neither fit nor save anything."""
+    about = team.tell(None)
+    mean = np.zeros((len(actor.animated), 3), np.float32)
+    return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
+                 actor.stabiliser, actor.regions, tuple(about["whitening"]), mean,
+                 np.zeros((about["components"], *mean.shape), np.float32), Network(mean.size, about["components"]))

@@ -17,7 +17,7 @@ from understudy.core.jobs import Reporter
 from understudy.core.model import load_model
 from understudy.core.solve import Solver
 from understudy.training.config import Config
-from understudy.training.dataset import open_frames
+from understudy.training.dataset import read_frames
 from understudy.training.loop import new_run, train
 
 FRAMES = 16  # of the tiny actor's shots
@@ -177,11 +177,11 @@ def test_excluded_frames_are_not_learned_from(actor, tmp_path):
     path = actor / "shots" / "talk" / "shot.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"excluded": [[0, 4], [10, 10]]}))
     loaded = Actor.load(actor)
-    with open_frames(loaded, loaded.training_shots(), tmp_path, SMALL, Reporter()) as frames:
-        assert frames.sample.tolist() == [*range(5, 10), *range(11, FRAMES)]
-        with open_footage(loaded.training_shots()[0].footage_path()) as footage:
-            want = network_input(footage.read(11), Crop(*loaded.crop))
-        assert np.array_equal(frames.inputs(np.array([5]))[0], want)
+    frames, _ = read_frames(loaded, loaded.training_shots(), [], SMALL, Reporter())
+    assert frames.sample.tolist() == [*range(5, 10), *range(11, FRAMES)]
+    with open_footage(loaded.training_shots()[0].footage_path()) as footage:
+        want = network_input(footage.read(11), Crop(*loaded.crop))
+    assert np.array_equal(frames.inputs(np.array([5]))[0], want)
 
 
 def test_new_runs_do_not_share_a_folder(tmp_path):

@@ -1,0 +1,118 @@
+"""Batches for the network, made ahead of it. All that is random hangs on a frame's place in the run and the seed."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from . import augment
+from .config import Config
+from .dataset import Frames
+from .team import Team
+
+AHEAD = 4          # batches made in advance, beside the network
+THREADS = 2
+GPU_SHARE = 0.6    # of a GPU's free memory that the data may take
+
+
+@dataclass
+class Batch:
+    """This process's frames of a step.
+
+    count : frames of the step, over the whole team.
+    pictures : (n, 320, 240) uint8 inputs, already moved; or (n, H, W) uint8, still to be sampled; or (n,) int64, which
+    of the data on the device.
+    maps : (n, 3, 3) float32 from input to picture, where it is still to be sampled.
+    light : (n, 2) float32 gain and offset of the whitened picture.
+    targets : (n, 3 A) float32 cm; None where they are on the device.
+    """
+
+    count: int
+    pictures: torch.Tensor
+    maps: torch.Tensor | None
+    light: torch.Tensor
+    targets: torch.Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        return replace(self, **{name: value[rows] for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+
+    def to(self, device: torch.device) -> "Batch":
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self.tensors().items()})
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU reads by itself."""
+        return replace(self, **{name: value.pin_memory() for name, value in self.tensors().items()})
+
+
+@dataclass
+class Data:
+    """The whole training data on a device. pictures : (N, H, W) uint8.    targets : (N, 3 A) float32 cm."""
+
+    pictures: torch.Tensor
+    targets: torch.Tensor
+
+    @classmethod
+    def upload(cls, frames: Frames, centimetres: float, device: torch.device) -> "Data":
+        size = len(frames), 3 * len(frames.animated)
+        data = cls(torch.empty((size[0], *frames.shape), dtype=torch.uint8, device=device),
+                   torch.empty(size, device=device))
+        for block in np.array_split(np.arange(len(frames)), -(-len(frames) // 256)):
+            rows = slice(block[0], block[-1] + 1)
+            data.pictures[rows] = torch.from_numpy(np.stack([frames.picture(i) for i in block]))
+            data.targets[rows] = torch.from_numpy(frames.targets(block)).flatten(1) * centimetres
+        return data
+
+    @staticmethod
+    def fits(frames: Frames, device: torch.device) -> bool:
+        """Whether the data belongs on the device: a GPU with room for it beside the network."""
+        size = len(frames) * (np.prod(frames.shape) + 4 * 3 * len(frames.animated))
+        return device.type == "cuda" and size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def batches(config: Config, frames: Frames, centimetres: float, device: torch.device, resident: bool, team: Team,
+            images: int, total: int | None, strength: Callable[[int], float]) -> Iterator[Batch]:
+    """Batches from the run's place `images` on, up to `total` frames (None: for ever), each frame once an epoch.
+
+    resident : the pictures are on the device; only which of them, and how they move, is made here.
+    strength : of the augmentation, 0..1, at a place in the run.
+    """
+    def make(images: int, strength: float) -> Batch:
+        epoch, place = divmod(images, len(frames))
+        order = np.random.default_rng((config.seed, 1, epoch)).permutation(len(frames))
+        indices = order[place:place + config.batch]
+        rng = np.random.default_rng((config.seed, 2, images))
+        maps = augment.matrices(config, strength, len(indices), rng)
+        light = augment.light(config, strength, len(indices), rng)
+        rows = team.rows(len(indices))
+        count, indices, maps, light = len(indices), indices[rows], maps[rows], torch.from_numpy(light[rows])
+        moves = torch.from_numpy(frames.matrix @ maps).float()
+        if resident:
+            batch = Batch(count, torch.from_numpy(indices), moves, light, None)
+        else:
+            targets = torch.from_numpy(frames.targets(indices)).flatten(1) * centimetres
+            if device.type == "cpu":
+                batch = Batch(count, torch.from_numpy(frames.inputs(indices, maps)), None, light, targets)
+            else:  # a GPU samples faster itself
+                pictures = np.empty((len(indices), *frames.shape), np.uint8)
+                for row, index in enumerate(indices):
+                    pictures[row] = frames.picture(index)
+                batch = Batch(count, torch.from_numpy(pictures), moves, light, targets)
+        return batch.pinned() if device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(THREADS, "batches") as pool:
+        waiting = []
+        while True:
+            while len(waiting) < AHEAD and (total is None or images < total):
+                waiting.append(pool.submit(make, images, strength(images)))
+                images += min(config.batch, len(frames) - images % len(frames))
+            if not waiting:
+                return
+            yield waiting.pop(0).result()
