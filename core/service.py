@@ -53,7 +53,8 @@ class Service:
         """Begin the next command if the last one has ended."""
         if self._watch is not None:
             self._watch.poll()
-            state = self._watch.state
+            # Whoever has the job may have seen its end, and removed its folder, before we looked.
+            state = self._job.state if self._job.state.ended else self._watch.state
             if not state.ended:
                 return
             if state.state == "dead" and not state.command and not self._fresh:

@@ -5,6 +5,7 @@ Waiting is bounded generously and never measured.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from understudy.core import jobs
 from understudy.core.events import Watcher, process_lives
 from understudy.core.meshcache import PC2_HEADER, read_cache
+from understudy.core.jobs import RunningJob
 from understudy.core.movie_writer import MovieWriter
 from understudy.core.service import Service
 from understudy.core.solved import read_solved
@@ -106,6 +108,14 @@ def test_commands_run_in_order_in_one_process(service, submit):
         assert [event["type"] for event in news] == ["hello", "progress", "done"]
         assert news[0]["pid"] == service.process.pid == job.state.results["last"]
     assert one.state.exit_code == 0 and service.alive
+
+
+def test_a_job_folder_may_be_removed_as_soon_as_its_end_is_known(service, submit):
+    job, deadline = submit("short"), time.monotonic() + PATIENCE
+    while not job.state.ended and time.monotonic() < deadline:
+        RunningJob.poll(job)  # sees the end before the service does, which job.poll() does only now and then
+    shutil.rmtree(job.folder)
+    wait(submit("short"))
 
 
 @pytest.mark.parametrize(("what", "state", "says", "in_log"), [
