@@ -16,8 +16,8 @@ import pytest
 
 from understudy.core import jobs
 from understudy.core.events import Watcher, process_lives
-from understudy.core.meshcache import PC2_HEADER, read_cache
 from understudy.core.jobs import RunningJob
+from understudy.core.meshcache import PC2_HEADER, read_cache
 from understudy.core.movie_writer import MovieWriter
 from understudy.core.service import Service
 from understudy.core.solved import read_solved
