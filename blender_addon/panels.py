@@ -3,7 +3,7 @@
 import bpy
 
 from ..core.terminal import duration
-from . import outputs, preview, runtime, solving
+from . import edits, outputs, preview, runtime, solving
 from .runtime import Run
 
 STATES = {"queued": "TIME", "starting": "SORTTIME", "solving": "PLAY", "applying": "PLAY", "done": "CHECKMARK",
@@ -163,14 +163,12 @@ def draw_end(layout: bpy.types.UILayout, run: Run) -> None:
 
 def draw_output(layout: bpy.types.UILayout, settings, shot) -> None:
     """The three forms of a solve, and what each would add."""
-    column = layout.column(align=True)
-    column.label(text="Output")
+    row = layout.row(align=True)
     for form in outputs.FORMS:
-        row = column.row(align=True)
         chosen = shot.output == form
-        row.operator("understudy.output_set", text=outputs.FORMS[form], depress=chosen).form = form
+        row.operator("understudy.output_set", text=outputs.FORMS[form].split()[0], depress=chosen).form = form
     count = shot.solved_last - shot.solved_first + 1 if shot.solved else shot.last - shot.first + 1
-    column.label(text=outputs.forecast_text(shot.output, count, settings.vertices, settings.components))
+    layout.label(text=outputs.forecast_text(shot.output, count, settings.vertices, settings.components))
 
 
 class UNDERSTUDY_PT_timing(ShotPanel, bpy.types.Panel):
@@ -194,8 +192,10 @@ class UNDERSTUDY_PT_timing(ShotPanel, bpy.types.Panel):
         row = layout.row(align=True)
         row.operator("understudy.shot_to_start")
         row.operator("understudy.scene_match")
+        row = layout.row(align=True)
+        row.operator("understudy.plate_place", icon="IMAGE_PLANE")
         if shot.audio:
-            layout.operator("understudy.sound_add", icon="SOUND")
+            row.operator("understudy.sound_add", icon="SOUND")
 
 
 class UNDERSTUDY_PT_crop(ShotPanel, bpy.types.Panel):
@@ -229,9 +229,14 @@ class UNDERSTUDY_PT_camera(ShotPanel, bpy.types.Panel):
         if shot.camera is None:
             layout.operator("understudy.camera_make", icon="OUTLINER_OB_CAMERA")
             return
+        lined = shot.camera.understudy_camera
         row = layout.row(align=True)
-        row.operator("understudy.pins_edit", icon="PINNED")
+        row.scale_y = 1.3
+        row.operator("understudy.pins_edit", icon="PINNED", text="Line Up with Pins")
         row.operator("understudy.pins_clear", text="", icon="X")
+        layout.prop(lined, "solve_focal")
+        if lined.pins:
+            layout.label(text=f"{len(lined.pins)} pins, {lined.residual:.1f} px off on average")
 
 
 class UNDERSTUDY_PT_edits(ShotPanel, bpy.types.Panel):
@@ -240,17 +245,13 @@ class UNDERSTUDY_PT_edits(ShotPanel, bpy.types.Panel):
 
     def draw(self, context):
         layout, shot = self.layout, context.scene.understudy.shot
-        layout.operator("understudy.edit_add", icon="SCULPTMODE_HLT")
-        if shot.face is not None and shot.face.data.shape_keys is not None:
-            keys = shot.face.data.shape_keys.key_blocks
-            column = layout.column(align=True)
-            for key in keys:
-                if key.name.startswith("Edit"):
-                    row = column.row(align=True)
-                    row.prop(key, "mute", text="", icon="HIDE_ON" if key.mute else "HIDE_OFF", emboss=False)
-                    row.label(text=key.name)
-                    row.prop(key, "value", text="")
-                    row.operator("understudy.edit_remove", text="", icon="X").name = key.name
+        layout.operator("understudy.edit_add", icon="SCULPTMODE_HLT", text="Correct This Frame")
+        column = layout.column(align=True)
+        for key in edits.listed(shot.face) if shot.face is not None else ():
+            row = column.row(align=True)
+            row.prop(key, "mute", text="", icon="HIDE_ON" if key.mute else "HIDE_OFF", emboss=False)
+            row.prop(key, "value", text=key.name, slider=True)
+            row.operator("understudy.edit_remove", text="", icon="X").name = key.name
 
 
 class UNDERSTUDY_PT_files(ShotPanel, bpy.types.Panel):
@@ -262,9 +263,11 @@ class UNDERSTUDY_PT_files(ShotPanel, bpy.types.Panel):
         layout.prop(settings, "cache_folder", text="")
         if settings.shot.solved:
             layout.label(text=settings.shot.cache.replace("\\", "/").rpartition("/")[2], icon="FILE_CACHE")
-            layout.label(text=settings.shot.solved_by)
-        layout.operator("understudy.collect", icon="PACKAGE")
-        layout.operator("understudy.caches_remove_unused", icon="TRASH")
+            layout.label(text=f"Solved by {settings.shot.solved_by}")
+        column = layout.column(align=True)
+        column.operator("understudy.collect", icon="PACKAGE")
+        column.operator("understudy.caches_remove_unused", icon="TRASH")
+        column.operator("understudy.solve_clear", icon="X")
 
 
 def shot_icon(settings, shot, run: Run | None) -> str:

@@ -2,9 +2,9 @@
 
 import bpy
 
-from . import actor, footage, shots, solve
+from . import actor, footage, outputs, shots, solve
 
-MODULES = (actor, shots, footage, solve)
+MODULES = (actor, shots, footage, solve, outputs)
 
 
 def register() -> None:

@@ -41,7 +41,7 @@ def test_opening_an_actor(scene):
 
 def test_facts_of_the_footage(scene):
     shot = scene.understudy.shot
-    assert (shot.name, shot.frames, shot.width, shot.height, shot.first, shot.last) == ("take one", 40, 264, 352, 0, 39)
+    assert (shot.name, shot.frames, shot.width, shot.height, shot.first, shot.last) == ("take one", 40, 272, 352, 0, 39)
     assert shot.fps == 30 and shot.footage == "//take one.mp4" and not shot.variable
 
 
