@@ -8,6 +8,7 @@ from .runtime import Run
 
 STATES = {"queued": "TIME", "starting": "SORTTIME", "solving": "PLAY", "applying": "PLAY", "done": "CHECKMARK",
           "cancelled": "CANCEL", "failed": "ERROR"}
+SHORT = {"MESH_CACHE": "Cache", "BASIS": "Basis Keys", "FRAMES": "Frame Keys"}
 
 
 class UNDERSTUDY_UL_shots(bpy.types.UIList):
@@ -166,9 +167,12 @@ def draw_output(layout: bpy.types.UILayout, settings, shot) -> None:
     row = layout.row(align=True)
     for form in outputs.FORMS:
         chosen = shot.output == form
-        row.operator("understudy.output_set", text=outputs.FORMS[form].split()[0], depress=chosen).form = form
+        row.operator("understudy.output_set", text=SHORT[form], depress=chosen).form = form
     count = shot.solved_last - shot.solved_first + 1 if shot.solved else shot.last - shot.first + 1
-    layout.label(text=outputs.forecast_text(shot.output, count, settings.vertices, settings.components))
+    text = outputs.forecast_text(shot.output, count, settings.vertices, settings.components)
+    if not bpy.data.filepath and not settings.cache_folder:
+        text = text.replace("beside the .blend", "in your user folder")  # until the .blend has a place
+    layout.label(text=text)
 
 
 class UNDERSTUDY_PT_timing(ShotPanel, bpy.types.Panel):

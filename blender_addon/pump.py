@@ -24,12 +24,14 @@ from .preferences import preferences, worker
 
 TICK = 0.1     # s between looks
 QUICK = 0.02   # s between looks when something is expected at any moment
+REDRAW = 0.25  # s between pictures of progress: each costs the time of drawing a whole sidebar
 BUDGET = 0.02  # s of work on the scene in one go, so that the window stays live
 WAIT, WORK = False, True  # what generators yield: nothing to do now, or more to do at once
 
 epoch = 0  # counts the times that undo, redo or loading may have replaced the scene
 
 _services: dict[str, Service] = {}
+_drawn = 0.0  # when the state of things was last drawn
 _used = 0.0  # when the solver last had something to do
 _questions: list[tuple[RunningJob, Callable[[dict], None], Callable[[str], None]]] = []
 _tasks: list[Iterator[bool]] = []  # the first is worked on, the others wait
@@ -101,7 +103,7 @@ def tick() -> float | None:
         if step is None:
             _tasks.pop(0)
         delay = QUICK
-        redraw()
+        redraw(at_once=step is None)
     elif "solver" in _services and time.monotonic() > _used + 60 * preferences().idle_minutes:
         _services.pop("solver").close()
     return delay if _tasks or _questions or _services else None
@@ -146,10 +148,13 @@ def wake() -> None:
         bpy.app.timers.register(tick, first_interval=0, persistent=True)
 
 
-def redraw() -> None:
+def redraw(at_once: bool = True) -> None:
     """Draw again what shows the state of things: sidebars, preferences and the status bar."""
-    if bpy.app.background:
+    global _drawn
+    now = time.monotonic()
+    if bpy.app.background or not (at_once or now > _drawn + REDRAW):
         return
+    _drawn = now
     for window in bpy.context.window_manager.windows:
         window.workspace.status_text_set_internal(None)  # the only way to have the status bar drawn again
         for area in window.screen.areas:
