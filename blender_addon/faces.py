@@ -14,7 +14,7 @@ from ..core.errors import UnderstudyError
 from ..core.modelfile import ModelFile
 from ..core.topology import Mesh
 from . import outputs, scene_io
-from .paths import absolute, relative
+from .paths import absolute, relative, stamp
 
 WRONG_MESH = "Choose another face for the shot, or clear it: a new one is then made from the actor's template."
 
@@ -84,15 +84,6 @@ def refresh_model(settings) -> None:
         if model.topology != settings.topology:
             raise UnderstudyError(f"{model.path} is now a model of another mesh. Open its actor in a scene of its own.")
         use_model(settings, model)
-
-
-def stamp(path: Path) -> str:
-    """Changes when a file does; empty if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 @persistent

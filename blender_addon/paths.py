@@ -10,6 +10,8 @@ from pathlib import Path
 import bpy
 from bpy.app.handlers import persistent
 
+from ..core.numbered import is_sequence
+
 # Options of a property that holds such a path; newer versions warn without it, older ones do not know it.
 OPTIONS = ({"PATH_SUPPORTS_BLEND_RELATIVE"}
            if "is_path_supports_blend_relative" in bpy.types.Property.bl_rna.properties else set())
@@ -32,6 +34,17 @@ def relative(path: Path | str, folder: str | None = None) -> str:
         return bpy.path.relpath(str(path), start=start)
     except ValueError:  # another drive
         return str(path)
+
+
+def stamp(path: Path) -> str:
+    """Changes when a file does; empty if there is no file, or one of many that belong together."""
+    if is_sequence(path):
+        return ""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _each(change: Callable[[str], str]) -> None:

@@ -74,6 +74,7 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     variable: BoolProperty()  # the frame rate changes
     audio: BoolProperty()
     identity: StringProperty()
+    stamp: StringProperty()  # size and time of a movie when it was asked
     framing: StringProperty()  # "" unknown or the same as in training; else a sentence
     framing_within: BoolProperty()  # whether training has prepared the network for the difference
 

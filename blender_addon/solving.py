@@ -15,7 +15,7 @@ from ..core.files import make_folder
 from ..core.jobs import RunningJob
 from ..core.solved import Solved, read_solved
 from . import faces, outputs, pump, runtime
-from .paths import absolute, relative
+from .paths import absolute, relative, stamp
 from .preferences import cache_folder, preferences, worker
 from .pump import WAIT, WORK
 from .runtime import Run
@@ -109,8 +109,8 @@ def _solve(run: Run, order: Order) -> Iterator[bool]:
     job = None
     try:
         yield from _probe(run)
-        job, out, origin = _begin(run, order)
-        yield from _watch(run, job, out, origin)
+        job, out, first, origin = _begin(run, order)
+        yield from _watch(run, job, out, first, origin)
         kept = out.with_suffix(".json").is_file()
         yield from (_apply(run, out, order) if kept else _restore(run))
         _last_word(run, job)
@@ -126,10 +126,12 @@ def _solve(run: Run, order: Order) -> Iterator[bool]:
 
 
 def _probe(run: Run) -> Iterator[bool]:
-    """Wait until the facts of the footage are known, and hold them against the footage as it is now."""
+    """Wait until the facts of the footage are known, as it is now."""
     run.state, run.text = "starting", "Reading the footage"
     answer: list[str] = []
     scene, shot = _here(run)
+    if shot.frames and shot.stamp and shot.stamp == stamp(absolute(shot.footage)):
+        return
     probe(scene, shot, lambda uid, text: answer.append(text))
     while not answer:
         if run.stop:
@@ -160,6 +162,7 @@ def _store(shot, facts: dict) -> None:
     new = not shot.frames
     shot.width, shot.height, shot.frames, shot.fps = facts["width"], facts["height"], facts["frames"], facts["fps"]
     shot.variable, shot.audio, shot.identity = facts["variable"], facts["audio"], facts["identity"]
+    shot.stamp = stamp(absolute(shot.footage))
     shot["times"] = facts["times"] or []  # plate.py needs them: Blender counts by the clock where the rate varies
     framing = facts.get("framing") or {}
     shot.framing = framing.get("text", "") if framing.get("verdict") == "different" else ""
@@ -168,8 +171,8 @@ def _store(shot, facts: dict) -> None:
         shot.first, shot.last = min(shot.first, shot.frames - 1), shot.frames - 1
 
 
-def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int]:
-    """Start the worker; returns its job, the cache it writes, and the source frame of the cache's first sample."""
+def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int, int]:
+    """Start the worker; returns its job, the cache it writes, its first source frame and that of the cache."""
     scene, shot = _here(run)
     settings = scene.understudy
     faces.refresh_model(settings)
@@ -188,7 +191,7 @@ def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int]:
                  *(["--crop", *crop] if crop[2] else []), *(["--base", old] if part else [])]
     run.log, run.total, run.text = folder / "log.txt", last - first + 1, "Starting"
     job = pump.service("solver").submit([str(argument) for argument in arguments], folder)
-    return job, out, min(first, shot.solved_first) if part else first
+    return job, out, first, min(first, shot.solved_first) if part else first
 
 
 def _reserve(folder: Path, name: str) -> tuple[Path, Path]:
@@ -211,7 +214,7 @@ def _reserve(folder: Path, name: str) -> tuple[Path, Path]:
             return job.with_suffix(".pc2"), job
 
 
-def _watch(run: Run, job: RunningJob, out: Path, origin: int) -> Iterator[bool]:
+def _watch(run: Run, job: RunningJob, out: Path, first: int, origin: int) -> Iterator[bool]:
     """Follow the worker until it ends, and show its frames on the face as they are written."""
     asked, shown = False, 0
     while not job.state.ended:
@@ -226,13 +229,16 @@ def _watch(run: Run, job: RunningJob, out: Path, origin: int) -> Iterator[bool]:
             run.state = "solving"
             run.done, run.total = int(state.progress["done"]), int(state.progress["total"])
             run.rate, run.left = state.progress.get("rate") or 0.0, state.progress.get("left") or 0.0
-            if run.done > shown and _show_growing(run, out, origin):
+            if run.done > shown and _show_growing(run, out, origin, first + shown):
                 shown = run.done
         yield WAIT
 
 
-def _show_growing(run: Run, out: Path, origin: int) -> bool:
-    """Let the face play the cache that is being written; not while the artist edits that very mesh."""
+def _show_growing(run: Run, out: Path, origin: int, new: int) -> bool:
+    """Let the face play the cache that is being written; not while the artist edits that very mesh.
+
+    origin : source frame of the cache's first sample.    new : source frame that was not there at the last look.
+    """
     found = find(run.uid)
     if found is None:
         run.stop = True
@@ -240,8 +246,10 @@ def _show_growing(run: Run, out: Path, origin: int) -> bool:
     scene, shot = found
     if shot.face is None or shot.face.mode != "OBJECT":
         return False
-    outputs.attach_cache(shot.face, out, mapping(scene, shot), origin)
-    outputs.refresh(shot.face)
+    frames = mapping(scene, shot)
+    outputs.attach_cache(shot.face, out, frames, origin)
+    if frames.source(scene.frame_current) > new - 1:  # what was solved before does not change any more
+        outputs.refresh(shot.face)
     return True
 
 
