@@ -322,15 +322,16 @@ class RunningJob(Watcher):
 
 
 def start(arguments: Sequence[str], folder: Path | str, python: str = sys.executable,
-          detach: bool = False) -> RunningJob:
+          detach: bool = False, packages: Sequence[str] = ()) -> RunningJob:
     """Run `understudy <arguments>` in a process of its own; `folder` is the job folder that the arguments lead to.
 
     python : an interpreter that has torch.    detach : outlive this process; otherwise the job cancels itself when this
-    process ends. Raises UnderstudyError if a live job owns the folder or the interpreter cannot be started.
+    process ends.    packages : further folders of packages for it. Raises UnderstudyError if a live job owns the folder
+    or the interpreter cannot be started.
     """
     folder = claim(folder)
     offset = events_size(folder)
-    return RunningJob(folder, launch(python, arguments, folder / "log.txt", detach), offset)
+    return RunningJob(folder, launch(python, arguments, folder / "log.txt", detach, packages), offset)
 
 
 def claim(folder: Path | str) -> Path:

@@ -1,0 +1,248 @@
+"""The training runs of an actor folder, as anybody can read them: how they stand, their curves, their models.
+
+A run is a job folder (events.py) of `understudy train`. Files come from anywhere and any time, also from the middle of
+a write: what makes no sense is left out, and nothing raises. Numpy and the standard library only.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .actor import SPLITS, Actor
+from .errors import UnderstudyError
+from .events import Watcher
+from .files import read_json
+from .modelfile import ModelFile
+
+NAMES_LIMIT = 1000  # shots, roles or regions that are believed
+STATES = {"waiting": "starting", "running": "running", "done": "done", "cancelled": "stopped", "failed": "failed",
+          "dead": "crashed"}
+BASE = 900 << 20        # bytes that training takes, whatever it learns
+PER_FRAME = 24 << 20    # and for each frame of a batch
+OPTIMISER = 4 * 4       # and for each number of the network: weight, gradient and Adam's two moments
+NETWORK = 8_000_000     # numbers of the network without its output layer
+
+
+class Run:
+    """A run. `poll` brings it up to date; it reads little at a time and never blocks.
+
+    train, validation : (images, RMSE in mm) in the order of images shown.    seconds : spent training.
+    errors : the newest validation RMSE in mm by "shots", "roles" and "regions", as far as the trainer told them.
+    final : the RMSE in mm of the model that was kept, over every validation frame; None before the end.
+    started, ended : Unix seconds of the first and the newest event; 0 if there is none.
+    """
+
+    def __init__(self, folder: Path | str, watcher: Watcher | None = None):
+        self.folder = Path(folder)
+        self.watcher = watcher or Watcher(self.folder)
+        self.train: list[tuple[float, float]] = []
+        self.validation: list[tuple[float, float]] = []
+        self.errors: dict[str, dict[str, float]] = {}
+        self.final: float | None = None
+        self.seconds = self.started = self.ended = 0.0
+        self.picture: Path | None = None  # the newest preview
+        self._config: dict | None = None
+        self._about: tuple[str, dict] = ("", {})
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def state(self) -> str:
+        """One of the values of STATES."""
+        return STATES[self.watcher.state.state]
+
+    @property
+    def live(self) -> bool:
+        return not self.watcher.state.ended
+
+    @property
+    def text(self) -> str:
+        """What goes on, or the last word."""
+        return self.watcher.state.text
+
+    @property
+    def best(self) -> float | None:
+        """Validation RMSE in mm of the model that the run has kept so far."""
+        return self.final if self.final is not None else min((rmse for _, rmse in self.validation), default=None)
+
+    @property
+    def model(self) -> Path | None:
+        """The run's best model so far."""
+        path = self.folder / "model.safetensors"
+        return path if path.is_file() else None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `understudy train --resume` has something to go on with."""
+        return not self.live and self.state != "done" and (self.folder / "config.json").is_file()
+
+    @property
+    def fraction(self) -> float:
+        """How far it is, 0..1."""
+        progress = self.watcher.state.progress
+        if not self.train or progress is None or progress["unit"] != "frames" or progress["total"] <= 0:
+            return 0.0
+        return min(max(progress["done"] / progress["total"], 0.0), 1.0)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it ends, as the trainer reckons."""
+        progress = self.watcher.state.progress
+        return progress.get("left") if self.live and self.train and progress is not None else None
+
+    @property
+    def config(self) -> dict:
+        """The training configuration, names to numbers; empty if it cannot be read."""
+        if self._config is None:
+            try:
+                config = read_json(self.folder / "config.json").get("config")
+            except UnderstudyError:
+                return {}
+            self._config = numbers(config)
+        return self._config
+
+    @property
+    def length(self) -> str:
+        """How long it trains, in words."""
+        config = self.config
+        if config.get("minutes"):
+            return f"{config['minutes']:g} min"
+        return f"{config['epochs']:g} epochs" if "epochs" in config else ""
+
+    def about(self) -> dict:
+        """What the run's model tells of its data: "shots" (names), "frames", and "validation"; read when it changes."""
+        path = self.model or self.folder / "start.safetensors"
+        try:
+            status = path.stat()
+        except OSError:
+            return {}
+        stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}"
+        if self._about[0] != stamp:
+            try:
+                about = ModelFile.load(path).about
+            except UnderstudyError:
+                about = {}
+            data, frames, validation = (about.get(name) for name in ("data", "frames", "validation"))
+            self._about = stamp, {
+                "shots": sorted(map(str, data)) if isinstance(data, dict) else [],
+                "frames": frames if _number(frames) else 0,
+                "validation": validation if isinstance(validation, dict) else {}}
+        return self._about[1]
+
+    def poll(self) -> bool:
+        """Read what is new, at most a megabyte; returns whether there was anything, or whether the state changed."""
+        before = self.watcher.state.state
+        try:
+            events = self.watcher.poll()
+        except UnderstudyError:  # the folder cannot be read now
+            return False
+        for event in events:
+            self._take(event)
+        return bool(events) or before != self.watcher.state.state
+
+    def catch_up(self) -> None:
+        """Read all that there is."""
+        while self.poll():
+            pass
+
+    def facts(self) -> dict:
+        """All of it as plain values, for programs."""
+        about = self.about()
+        return {"run": self.name, "folder": str(self.folder), "state": self.state, "text": self.text,
+                "started": self.started, "ended": self.ended, "seconds": self.seconds, "length": self.length,
+                "shots": about.get("shots", []), "frames": about.get("frames", 0), "rmse_mm": self.best,
+                "final": self.final is not None, "errors": self.errors, "resumable": self.resumable,
+                "model": str(self.model) if self.model else None,
+                "images": int(self.train[-1][0]) if self.train else 0}
+
+    def _take(self, event: dict) -> None:
+        self.started = self.started or event["time"]
+        self.ended = event["time"]
+        if event["type"] == "artifact" and event["kind"] == "picture":
+            path = self.folder / event["path"]
+            self.picture = path if path.is_relative_to(self.folder) and ".." not in path.parts else self.picture
+        if event["type"] != "metrics":
+            return
+        images, rmse, train = (event.get(name) for name in ("images", "validation_rmse", "train_rmse"))
+        if _number(event.get("seconds")):
+            self.seconds = event["seconds"]
+        for kind in ("shots", "roles", "regions"):
+            if found := numbers(event.get(kind)):
+                self.errors[kind] = found
+        if event.get("final") is True:
+            self.final = rmse if _number(rmse) else self.final
+        elif _number(images):
+            self.final = None
+            if _number(train):
+                _append(self.train, images, train)
+            if _number(rmse):
+                _append(self.validation, images, rmse)
+
+
+def list_runs(actor: Path | str) -> list[Run]:
+    """The runs of an actor folder, the newest first, each as far as its files tell."""
+    runs = [Run(folder) for folder in run_folders(actor)]
+    for run in runs:
+        run.catch_up()
+    return sorted(runs, key=lambda run: run.started, reverse=True)
+
+
+def run_folders(actor: Path | str) -> Iterator[Path]:
+    """The folders below ACTOR/runs in which a job has written."""
+    try:
+        yield from sorted(path.parent for path in (Path(actor) / "runs").glob("*/events.jsonl")
+                          if not path.parent.name.startswith("."))
+    except OSError:
+        return
+
+
+def why_not_now(runs: list[Run]) -> str:
+    """Why none of these runs' actors can be trained now; empty if they can."""
+    live = next((run for run in runs if run.live), None)
+    if live is None:
+        return ""
+    state = live.watcher.state
+    return (f"The run {live.name} is training this actor{f' on {state.host}' if state.host else ''}. Stop it, or wait "
+            "until it ends: two at once would take each other's time and model")
+
+
+def memory_needed(actor: Actor, batch: int) -> int:
+    """Bytes that training on an actor's cleaned shots takes at its peak: measured, and rounded up.
+
+    Pictures and positions are read from disk as they are needed; what counts is the batch, less the output layer.
+    """
+    frames = sum(len(shot.frames()) for shot in actor.training_shots())
+    numbers = 3 * len(actor.animated)
+    principal = 6 * 4 * numbers * min(frames, 1024)  # what finding the components holds
+    return BASE + min(batch, frames) * PER_FRAME + OPTIMISER * (NETWORK + 161 * numbers) + principal
+
+
+def describe_errors(run: Run, kind: str) -> list[tuple[str, float]]:
+    """(name, mm) of a kind of a run's errors, the largest first."""
+    return sorted(run.errors.get(kind, {}).items(), key=lambda item: -item[1])
+
+
+def data_frames(actor: Actor) -> dict[str, int]:
+    """How many frames train and validate."""
+    shots = dict(zip(SPLITS, (actor.training_shots(), actor.validation_shots()), strict=True))
+    return {split: sum(len(shot.frames()) for shot in shots[split]) for split in SPLITS}
+
+
+def numbers(value: object) -> dict[str, float]:
+    """The finite numbers by name of what should be such a dict."""
+    if not isinstance(value, dict) or len(value) > NAMES_LIMIT:
+        return {}
+    return {str(name): number for name, number in value.items() if _number(number)}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def _append(series: list[tuple[float, float]], images: float, rmse: float) -> None:
+    """Add a point; a run that goes on from a checkpoint shows what was lost anew."""
+    while series and series[-1][0] >= images:
+        series.pop()
+    series.append((images, rmse))
+
