@@ -103,7 +103,7 @@ def read_frames(actor: Actor, shots: list[Shot], held_out: list[Shot], config: C
         size = footages[0].width, footages[0].height
         train, plain = (Region(Crop(*actor.crop), size, used) for used in (config, None))
         regions = [train] * len(shots) + [plain] * len(held_out)
-        pictures = pictures_of(both, footages, regions, report)
+        pictures = pictures_of(both, footages, regions, actor.transfer, report)
         identities = {shot.name: footage.identity for shot, footage in zip(shots, footages, strict=False)}
     cut = len(shots)
     frames = Frames(train.matrix, shots, actor.animated, pictures[:cut], identities)

@@ -29,6 +29,7 @@ from ..core.jobs import Reporter
 from ..core.numbered import find_images
 from .config import Config
 
+VERSION = 1  # to be raised when the same footage gives other pictures
 SHARE = 0.1  # of its disk that the cache may take; beyond, what was not used for longest goes
 SETTLED = 86_400  # s after which a file that is still being written belongs to nobody
 
@@ -78,16 +79,17 @@ def cache_folder() -> Path:
         return make_folder(Path(tempfile.gettempdir()) / "understudy-pictures")
 
 
-def pictures_of(shots: list[Shot], footages: list[Footage], regions: list[Region], report: Reporter,
+def pictures_of(shots: list[Shot], footages: list[Footage], regions: list[Region], transfer: str, report: Reporter,
                 ) -> list[np.ndarray]:
     """The used frames of each shot, (n, H, W) uint8, memory-mapped, read-only.
 
+    transfer : the curve that the footages were opened with.
     What is not in the cache is decoded, several shots at a time. Raises UnderstudyError naming a frame that cannot be
     decoded, or telling that the disk is full, and Cancelled.
     """
     folder = cache_folder()
     shapes = [(len(shot.frames()), *region.shape) for shot, region in zip(shots, regions, strict=True)]
-    paths = [folder / _name(*parts) for parts in zip(shots, footages, regions, strict=True)]
+    paths = [folder / _name(*parts, transfer) for parts in zip(shots, footages, regions, strict=True)]
     missing = [i for i, (path, shape) in enumerate(zip(paths, shapes, strict=True))
                if not (path.exists() and path.stat().st_size == np.prod(shape))]
     for path in paths:
@@ -120,11 +122,11 @@ def pictures_of(shots: list[Shot], footages: list[Footage], regions: list[Region
     return [np.memmap(path, np.uint8, "r", shape=shape) for path, shape in zip(paths, shapes, strict=True)]
 
 
-def _name(shot: Shot, footage: Footage, region: Region) -> str:
+def _name(shot: Shot, footage: Footage, region: Region, transfer: str) -> str:
     """A file name that only the same pictures have. Times of files count: images often keep their size."""
     files = [footage.path] if footage.path.is_file() else find_images(footage.path)[0]
     times = hashlib.sha256(str([file.stat().st_mtime_ns for file in files]).encode()).hexdigest()
-    made_from = [footage.identity, times, footage.width, footage.height, region.block, *region.shape,
+    made_from = [VERSION, transfer, footage.identity, times, footage.width, footage.height, region.block, *region.shape,
                  region.columns.start, region.rows.start,
                  hashlib.sha256((shot.first_frame + shot.frames()).astype("<i8").tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32] + ".u8"
