@@ -2,12 +2,14 @@
 
     actor.json                 name, unit, crop, transfer curve, topology, masks
     template.obj               the template mesh; its vertex order is the actor's topology
-    shots/NAME/shot.json       footage, first frame, fps, role, split, status, excluded samples
-    shots/NAME/vertices.pc2    one sample per footage frame, in template space, head-stabilised
+    shots/NAME/shot.json       footage, first frame, fps, role, split, status, excluded samples, provenance
+    shots/NAME/vertices.pc2    one sample per footage frame, in template space, head-stabilised; after the shot was
+                               marked again vertices.0001.pc2 and so on, which shot.json then names
 """
 
 import contextlib
 import os
+import re
 import shutil
 import unicodedata
 import uuid
@@ -30,6 +32,7 @@ ROLES = ("extreme", "facs", "pangram", "character")  # the paper's composition o
 SPLITS = ("train", "validation")
 STATUSES = ("raw", "solved", "in cleanup", "cleaned")
 UNITS = {"mm": 0.001, "cm": 0.01, "dm": 0.1, "m": 1.0, "inch": 0.0254, "foot": 0.3048}  # metres per unit
+VERTICES = re.compile(r"vertices(\.\d{4,9})?\.pc2")
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
@@ -45,10 +48,17 @@ class Shot:
     fps: float = 30.0
     status: str = "cleaned"
     excluded: list[list[int]] = field(default_factory=list)  # [first, last] samples left out, both included
+    file: str = "vertices.pc2"
+    provenance: dict = field(default_factory=dict)  # who made the vertices, when and from what; empty if nobody said
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def cache(self) -> Path:
+        """Where the vertices lie."""
+        return self.folder / self.file
 
     def footage_path(self) -> Path:
         """Where the footage lies, absolute."""
@@ -56,11 +66,11 @@ class Shot:
 
     def vertices(self) -> np.ndarray:
         """The positions, (N, V, 3) float32, memory-mapped, mesh units. UnderstudyError if missing or damaged."""
-        return read_cache(self.folder / "vertices.pc2")
+        return read_cache(self.cache)
 
     def sample_count(self) -> int:
         """How many samples there are; 0 for a raw shot without vertices."""
-        return len(self.vertices()) if (self.folder / "vertices.pc2").exists() else 0
+        return len(self.vertices()) if self.cache.exists() else 0
 
     def frames(self) -> np.ndarray:
         """(n,) int64 indices of the samples that are not excluded."""
@@ -71,9 +81,12 @@ class Shot:
 
     def save(self) -> None:
         """Write shot.json."""
+        optional = {"vertices": self.file} if self.file != "vertices.pc2" else {}
+        if self.provenance:
+            optional["provenance"] = self.provenance
         write_json(self.folder / "shot.json", {
             "schema": SCHEMA, "footage": self.footage, "first_frame": self.first_frame, "fps": self.fps,
-            "role": self.role, "split": self.split, "status": self.status, "excluded": self.excluded})
+            "role": self.role, "split": self.split, "status": self.status, "excluded": self.excluded, **optional})
 
     @classmethod
     def load(cls, folder: Path, tell: Tell = refuse) -> "Shot":
@@ -87,7 +100,10 @@ class Shot:
             read("first_frame", lambda v: is_whole(v) and v >= 0, "a frame number, 0 or more", 0),
             read("fps", lambda v: is_number(v) and v > 0, "frames per second, above 0", 30.0),
             read("status", lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}", STATUSES[0]),
-            read("excluded", _is_ranges, "a list of [first, last] samples", []))
+            read("excluded", _is_ranges, "a list of [first, last] samples", []),
+            read("vertices", lambda v: v is None or isinstance(v, str) and VERTICES.fullmatch(v),
+                 "vertices.pc2 or a later one as vertices.0001.pc2", None) or "vertices.pc2",
+            read("provenance", lambda v: v is None or isinstance(v, dict), "an object", None) or {})
 
 
 @dataclass
@@ -186,8 +202,8 @@ class Actor:
         footage = Path(footage)
         if not footage.exists() and not set("%#") & set(footage.name):  # a pattern names an image sequence
             raise UnderstudyError(f"There is no footage at {footage}.")
-        shot = Shot(folder, _stored_path(footage, self.folder), role, split, int(first_frame), float(fps), status)
-        with _new_folder(folder) as temporary:
+        shot = Shot(folder, stored_path(footage, self.folder), role, split, int(first_frame), float(fps), status)
+        with new_folder(folder) as temporary:
             if vertices is not None:
                 source = f"shot {name}" if isinstance(vertices, np.ndarray) else vertices
                 cache = vertices if isinstance(vertices, np.ndarray) else read_cache(vertices)
@@ -229,7 +245,7 @@ def create_actor(folder: Path | str, template_file: Path | str, unit: str | floa
         np.arange(count, dtype=np.int32) if animated is None else mask(animated, "The animated mask"),
         np.zeros(0, np.int32) if stabiliser is None else mask(stabiliser, "The stabiliser mask"),
         {name: mask(value, f"The region {name!r}") for name, value in (regions or {}).items()}, template)
-    with _new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         write_obj(temporary / "template.obj", template)
         replace(actor, folder=temporary).save()
     return actor
@@ -353,7 +369,7 @@ def _is_ranges(value: Any) -> bool:
         for pair in value)
 
 
-def _stored_path(footage: Path, folder: Path) -> str:
+def stored_path(footage: Path, folder: Path) -> str:
     """The footage as the actor stores it: relative to its folder, or absolute when on another drive."""
     place = footage.parent.resolve() / footage.name
     try:
@@ -363,7 +379,7 @@ def _stored_path(footage: Path, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder` that becomes `folder` if the block succeeds, else disappears."""
     temporary = make_folder(folder.parent) / f".{uuid.uuid4().hex[:12]}"
     try:

@@ -90,7 +90,7 @@ def _check_footage(actor: Actor, path: Path, where: str, error: Say, warning: Sa
 
 def _check_vertices(actor: Actor, shot: Shot, where: str, error: Say, warning: Say) -> np.ndarray | None:
     """The samples that are not excluded, if the vertices are sound; else None."""
-    path = shot.folder / "vertices.pc2"
+    path = shot.cache
     if not path.exists():
         if shot.status != "raw":
             error(where, f"{path} is missing, but the shot is {shot.status}. Add its vertices, or set it back to raw.")

@@ -76,7 +76,7 @@ def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: 
            device: torch.device, report: Reporter, team: Team, started: float) -> Path:
     shots, start, checkpoint = actor.training_shots(), run / "start.safetensors", run / "checkpoint.safetensors"
     with ThreadPoolExecutor(1, "hashes") as pool, _own_stream(device):
-        hashes = pool.submit(lambda: {shot.name: hash_file(shot.folder / "vertices.pc2") for shot in shots})
+        hashes = pool.submit(lambda: {shot.name: hash_file(shot.cache) for shot in shots})
         report.status("Reading footage")
         if team.place:
             team.wait()  # for the first process on this machine, which decodes

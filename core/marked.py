@@ -1,0 +1,93 @@
+"""Writing the vertices of a shot that an artist has cleaned: all of them at once or nothing, as often as he likes.
+
+A shot that is marked again gets a new file, and shot.json, replaced last and atomically, names it: whoever reads the
+actor at any moment finds the old shot or the new one, never a mixture. The file before is kept until the next time,
+since a training run may be reading it.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .actor import VERTICES, Actor, Shot, check_shot_name, check_vertices, new_folder, stored_path
+from .errors import UnderstudyError
+from .files import check_space
+from .meshcache import CacheWriter, cache_writer, read_cache
+
+
+def shot_for(actor: Actor, name: str, footage: Path) -> Shot:
+    """The actor's shot of that name, to be replaced, or a new one that is not written yet.
+
+    Raises UnderstudyError if the name is no name, or belongs to a shot of other footage.
+    """
+    name = check_shot_name(name)
+    stored = stored_path(footage, actor.folder)
+    for shot in actor.shots:
+        if shot.name.casefold() == name.casefold():
+            if shot.footage_path() != replace(shot, footage=stored).footage_path():
+                raise UnderstudyError(f"{actor.name} already has a shot named {shot.name}, with other footage: "
+                                      f"{shot.footage_path()}. Give this shot another name.")
+            return replace(shot, footage=stored)
+    return Shot(actor.folder / "shots" / name, stored, "character", "train")
+
+
+@contextlib.contextmanager
+def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[CacheWriter]:
+    """Write the `count` samples of a shot of `shot_for`, whose other fields may have been changed, in constant memory.
+
+    When the block ends, the vertices are checked and the shot is the actor's. If it fails, or the check does, all is
+    as before. Raises UnderstudyError.
+    """
+    vertices = len(actor.template.vertices)
+    check_space(actor.folder, 12 * vertices * count + (1 << 20))
+    if not (shot.folder / "shot.json").exists():
+        with new_folder(shot.folder) as temporary:
+            fresh = replace(shot, folder=temporary, file="vertices.pc2")
+            with cache_writer(fresh.cache, vertices, count) as writer:
+                yield writer
+            check_vertices(read_cache(fresh.cache), actor.template, actor.unit, f"The shot {shot.name}")
+            fresh.save()
+        shot = replace(fresh, folder=shot.folder)
+    else:
+        old, shot = shot.cache, replace(shot, file=_next_file(shot.folder))
+        try:
+            with cache_writer(shot.cache, vertices, count) as writer:
+                yield writer
+            check_vertices(read_cache(shot.cache), actor.template, actor.unit, f"The shot {shot.name}")
+            shot.save()
+        except BaseException:
+            _remove([shot.cache])
+            raise
+        _remove(path for path in shot.folder.iterdir()
+                if VERTICES.fullmatch(path.name) and path not in (old, shot.cache))
+    actor.shots = sorted([other for other in actor.shots if other.name != shot.name] + [shot], key=lambda one: one.name)
+
+
+def samples(ranges: Iterable[tuple[int, int]], first: int, count: int) -> list[list[int]]:
+    """Ranges of footage frames as ranges of the samples of a shot: inside it, in order, those that touch as one.
+
+    first : footage frame of sample 0.    count : of samples.
+    """
+    inside = sorted((max(begin - first, 0), min(end - first, count - 1)) for begin, end in ranges)
+    joined: list[list[int]] = []
+    for begin, end in inside:
+        if begin > end:
+            continue
+        if joined and begin <= joined[-1][1] + 1:
+            joined[-1][1] = max(joined[-1][1], end)
+        else:
+            joined.append([begin, end])
+    return joined
+
+
+def _next_file(folder: Path) -> str:
+    numbers = [int(found[1].lstrip(".")) for path in folder.iterdir()
+               if (found := VERTICES.fullmatch(path.name)) and found[1]]
+    return f"vertices.{max(numbers, default=0) + 1:04}.pc2"
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # somebody reads it, and another time will do
+            path.unlink(missing_ok=True)
