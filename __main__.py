@@ -38,7 +38,8 @@ exit codes: 0 done, 1 failed, 2 wrong arguments, 3 cancelled (Ctrl-C once, and t
 """
 
 
-ORPHAN_GRACE = 30.0  # s that a served command has to stop when whoever asked for it is gone
+# s that a served command has to stop when whoever asked for it is gone, and when it is in the middle of a cache
+ORPHAN_GRACE, CACHE_GRACE = 1.5, 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -478,15 +479,25 @@ def run_serve(options: argparse.Namespace) -> None:
 
     def hear(line: bytes) -> None:
         lines.put(line)
-        if not line:  # a command that does not stop at its next step must not outlive whoever asked for it
-            end = threading.Timer(ORPHAN_GRACE, os._exit, [3])
-            end.daemon = True
-            end.start()
+        if not line:
+            threading.Thread(target=give_up, daemon=True).start()
 
     step_back()
     follow_parent(hear)
     while line := lines.get():
         serve(json.loads(line))
+
+
+def give_up() -> None:
+    """End this process, whose parent is gone, also in the middle of a long step; but leave no half cache if possible.
+
+    Importing torch is such a step, and nothing is being written then.
+    """
+    end = time.monotonic() + CACHE_GRACE
+    time.sleep(ORPHAN_GRACE)
+    while getattr(sys.modules.get(f"{__package__}.core.live"), "growing", None) and time.monotonic() < end:
+        time.sleep(0.02)
+    os._exit(3)
 
 
 def serve(arguments: list[str]) -> None:

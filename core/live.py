@@ -16,6 +16,7 @@ import numpy as np
 from .errors import UnderstudyError
 from .meshcache import BLOCK, PC2_HEADER, PC2_MAGIC, blocks, read_cache
 
+growing: set["LiveCache"] = set()  # those that are being written by this process
 COUNT_AT = PC2_HEADER.size - 4  # bytes to the number of samples, which ends the header
 
 
@@ -34,6 +35,7 @@ class LiveCache:
         self._hidden: Path | None = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.pc2")  # until it has a sample
         with self._writing():
             self._file = open(self._hidden, "x+b", buffering=0)
+            growing.add(self)
             try:
                 if base is None:
                     self._put(0, PC2_HEADER.pack(PC2_MAGIC, 1, vertex_count, 0.0, 1.0, 0))
@@ -73,6 +75,7 @@ class LiveCache:
         self._file.close()
         with contextlib.suppress(OSError):
             (self._hidden or self.path).unlink(missing_ok=True)
+        growing.discard(self)
 
     def __enter__(self) -> "LiveCache":
         return self
@@ -81,6 +84,7 @@ class LiveCache:
         if self._hidden:
             self.remove()
         self._file.close()
+        growing.discard(self)
 
     def _put(self, place: int, content: bytes | np.ndarray) -> None:
         self._file.seek(place)

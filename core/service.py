@@ -9,6 +9,7 @@ import collections
 import contextlib
 import json
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,18 +79,23 @@ class Service:
         return True
 
     def close(self, grace: float = 5.0) -> None:
-        """End the process: the job that runs is cancelled, and killed if that takes more than `grace` seconds."""
+        """End the process without waiting for it. One that has nothing to do is killed at once.
+
+        A job that runs is cancelled, and killed if that takes more than `grace` seconds; if we end before, the process
+        sees to it itself.
+        """
         for job in list(self._queue):
             self.withdraw(job)
-        if self.process is None:
+        self.poll()
+        process, self.process = self.process, None
+        if process is None:
             return
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            process.stdin.close()
+        if self._watch is None:
+            process.kill()
+        self._fresh = True  # what it has not come to stays undone
+        threading.Thread(target=_bury, args=(process, grace), daemon=True).start()
 
     def _begin(self, job: "ServedJob") -> None:
         offset = events_size(job.folder)
@@ -135,3 +141,12 @@ class ServedJob(RunningJob):
         if not self.log_tail(1):  # it died before it came to the command
             self.log = self._service.folder / "log.txt"
         return super()._obituary()
+
+
+def _bury(process: subprocess.Popen, grace: float) -> None:
+    """Wait for a process that was asked to end, and kill it if it does not."""
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

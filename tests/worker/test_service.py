@@ -219,22 +219,33 @@ def test_close_kills_what_does_not_stop(service, submit):
     assert deaf.state.state == "dead" and not process_lives(deaf.state.pid)
 
 
-def test_the_worker_ends_with_its_parent(program, tmp_path):
+@pytest.mark.parametrize("what, last_word", [("steps", "cancelled"), ("deaf", "dead")])
+def test_the_worker_ends_with_its_parent(program, tmp_path, what, last_word):
     script = ("import sys, time; from understudy.core import jobs; from understudy.core.service import Service\n"
               "jobs.PROGRAM = sys.argv[1]; service = Service(sys.executable, sys.argv[2])\n"
-              "job = service.submit(['solve', 'steps', 'film', '--out', 'x.pc2', '--job', sys.argv[3]], sys.argv[3])\n"
+              "job = service.submit(['solve', sys.argv[4], 'film', '--out', 'x.pc2', '--job', sys.argv[3]],"
+              " sys.argv[3])\n"
               "time.sleep(1000)")
-    parent = subprocess.Popen([sys.executable, "-c", script, program, tmp_path / "service", tmp_path / "job"])
+    parent = subprocess.Popen([sys.executable, "-c", script, program, tmp_path / "service", tmp_path / "job", what])
     child = Watcher(tmp_path / "job")
     wait(child, moving)
     parent.kill()
     parent.wait()
     wait(child)
-    assert child.state.state == "cancelled"
+    assert child.state.state == last_word
     deadline = time.monotonic() + PATIENCE
     while process_lives(child.state.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not process_lives(child.state.pid)
+
+
+def test_closing_does_not_wait(service, submit):
+    wait(running := submit("deaf"), moving)
+    process = service.process
+    service.close(grace=PATIENCE)
+    assert not service.alive and process.poll() is None
+    process.kill()
+    wait(running)
 
 
 def test_no_such_interpreter_is_how_the_job_fails(tmp_path, submit):
