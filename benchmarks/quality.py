@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from understudy.core.process import prepare
@@ -27,7 +28,8 @@ from understudy.training.loop import new_run, train  # noqa: E402
 FRAMES = {"train": (0, 700), "validation": (720, 1008)}  # of the speaker's one take
 
 
-def make_otto(source: Path, folder: Path) -> None:
+def make_otto(source: Path, folder: Path, only: Collection[str] = ()) -> None:
+    """Otto's actor folder; `only` names the shots that are wanted, if not all are."""
     about = json.loads((source / "actor.json").read_text())
     regions = {name: np.array(indices) for name, indices in json.loads((source / "regions.json").read_text()).items()
                if isinstance(indices, list)}
@@ -36,16 +38,19 @@ def make_otto(source: Path, folder: Path) -> None:
     with np.load(source / "basis.npz") as basis:
         neutral, basis = basis["neutral"], basis["basis"]
     for shot in about["shots"]:
+        if only and shot["name"] not in only:
+            continue
         coefficients = np.load(source / f"{shot['name']}.npz")["coef"]
         vertices = (neutral + np.tensordot(coefficients, basis, 1)).astype(np.float32)
         actor.add_shot(shot["name"], source / f"{shot['name']}.mp4", vertices, shot["role"], shot["split"])
 
 
-def make_speaker(source: Path, folder: Path) -> None:
+def make_speaker(source: Path, folder: Path, frames: dict[str, tuple[int, int]] | None = None) -> None:
+    """The speaker's actor folder; `frames` has first and end of each split, if not the usual ones."""
     about = json.loads((source / "actor.json").read_text())
     actor = create_actor(folder, source / "template.obj", about["unit"], "speaker", crop=tuple(about["crop"]))
     vertices = np.load(source / "take.npz")["vertices"]
-    for split, (first, end) in FRAMES.items():
+    for split, (first, end) in (frames or FRAMES).items():
         actor.add_shot(split, source / "take.mp4", vertices[first:end], "character", split, first_frame=first)
 
 

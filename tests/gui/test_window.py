@@ -1,8 +1,10 @@
 """What an artist sees and clicks, in the real Blender's window."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 SCENARIOS = Path(__file__).parent
 
@@ -13,3 +15,27 @@ def test_enabling(blender_window, package):
     assert set(shots) == {"enabled", "disabled", "again"}
     assert (shots["enabled"] != shots["disabled"]).any(-1).sum() > 1000, "the tab is still there"
     assert np.isclose(shots["enabled"].mean(), shots["again"].mean(), rtol=0.02)
+
+
+def moved(shots: dict[str, np.ndarray], one: str, other: str) -> int:
+    """How many pixels of the viewport differ between two pictures."""
+    views = (shots[name][60:700, :760].astype(int) for name in (one, other))
+    return int((np.abs(np.subtract(*views)).max(-1) > 16).sum())
+
+
+def test_the_whole_story(blender_window, package):
+    """Install, enable, open the sample, solve, scrub, undo, change the form: with clicks where there are buttons."""
+    blender_window.install(package)
+    shots = blender_window.play(SCENARIOS / "story.py")
+    assert moved(shots, "1 empty", "2 shot") > 10000, "face and plate are there"
+    assert moved(shots, "3 solved", "4 later") > 1000, "the face moves beside the plate"
+
+
+@pytest.mark.parametrize("name", ["otto", "speaker"])
+def test_the_story_of_a_real_actor(blender_window, package, trained, name, tmp_path):
+    actor, footage = trained(name)
+    model = shutil.copyfile(actor / "model.safetensors", tmp_path / "model.safetensors")
+    footage = shutil.copyfile(footage, tmp_path / footage.name)  # below /tmp, which the window sees
+    blender_window.install(package)
+    shots = blender_window.play(SCENARIOS / "story.py", env={"ACTOR": model, "FOOTAGE": footage}, timeout=500)
+    assert moved(shots, "3 solved", "4 later") > 1000
