@@ -57,6 +57,23 @@ class Crop:
         return np.array([[self.width / WIDTH, 0, self.x], [0, self.height / HEIGHT, self.y], [0, 0, 1]])
 
 
+    def window(self, picture_width: int, picture_height: int) -> tuple[int, int, int, int]:
+        """The pixels that this crop's input depends on, (left, top, right, bottom): whole blocks, and one more around.
+
+        `network_input(picture[top:bottom, left:right], crop.moved(left, top))` is the same, bit for bit, as that of the
+        whole picture.
+        """
+        size = block(self.matrix())
+        low = [max(0, int(edge // size) - 1) * size for edge in (self.x, self.y)]
+        high = [min(whole // size, int(-(-edge // size)) + 1) * size for edge, whole in
+                ((self.x + self.width, picture_width), (self.y + self.height, picture_height))]
+        return low[0], low[1], high[0], high[1]
+
+    def moved(self, left: int, top: int) -> "Crop":
+        """This crop in a picture whose first pixel is (left, top) of the old one."""
+        return Crop(self.x - left, self.y - top, self.width, self.height)
+
+
 def sample(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """One resampling of a gray picture to the network's input.
 

@@ -13,15 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from .crop import Crop, network_input
+from .doctor import first_line
 from .errors import UnderstudyError
-from .movie import Movie
+from .gray import Window
+from .movie import Movie, MovieReader
 from .numbered import is_sequence
 from .sequence import ImageSequence
 
 TRANSFERS = ("sRGB",)
 AHEAD = 8  # pictures decoded ahead of the consumer: enough to ride out uneven work, small in memory
+cv2.setNumThreads(1)  # pictures are small, and other threads decode: to share one out costs more than it gives
 LOOK = 200e6  # pixels that a look at footage may decode: a second or so
 
 
@@ -55,7 +60,7 @@ class Footage:
     """
 
     def __init__(self, source: Movie | ImageSequence):
-        self._source = source
+        self._source, self._new_reader = source, source.reader
         self._reader = source.reader()
         self.path, self.width, self.height = source.path, source.width, source.height
         self.frames, self.fps, self.times, self.variable = source.frames, source.fps, source.times, source.variable
@@ -72,15 +77,39 @@ class Footage:
         return self._reader.read(index)
 
     def iterate(self, start: int = 0, stop: int | None = None,
-                transform: Callable[[np.ndarray], Any] | None = None) -> Iterator[Any]:
+                transform: Callable[[np.ndarray], Any] | None = None, window: Window = None) -> Iterator[Any]:
         """Pictures start to stop - 1 (None: to the end), decoded ahead in a thread.
 
         transform : called on each picture in that thread, such as crop and resize; what it returns is yielded.
+        window : left, top, right, bottom of the part that pictures are cut down to, in pixels; the rest costs less.
         Ending or closing the iterator ends the thread. Errors of decoding and of `transform` are raised here.
         """
         stop = self.frames if stop is None else stop
         self._check(start, stop)
-        return _ahead(self._source, range(start, stop), transform)
+        return _ahead(self._new_reader, range(start, stop), transform, window)
+
+    def inputs(self, crop: Crop, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """The network's inputs, (320, 240) uint8, of pictures start to stop - 1, as `iterate` gives them."""
+        window = crop.window(self.width, self.height)
+        return self.iterate(start, stop, functools.partial(network_input, crop=crop.moved(*window[:2])), window)
+
+    def use_hardware(self, name: str) -> str:
+        """Let `iterate` decode on hardware, by FFmpeg's name of it; returns "", or why it stays with the processor.
+
+        The first picture is decoded both ways, and must be the same.
+        """
+        if not isinstance(self._source, Movie):
+            return ""
+        new_reader = functools.partial(self._source.reader, name)
+        try:
+            with contextlib.closing(new_reader()) as reader:
+                same = np.array_equal(reader.read(0), self.read(0))
+        except (UnderstudyError, RuntimeError, ValueError, NotImplementedError) as error:
+            return f"{self.path} is decoded by the processor, because {name} does not do it: {first_line(error)}."
+        if not same:
+            return f"{self.path} is decoded by the processor, because {name} decodes other pixels."
+        self._new_reader = new_reader
+        return ""
 
     def pick(self, indices: np.ndarray, transform: Callable[[np.ndarray], Any] | None = None) -> Iterator[Any]:
         """The pictures at ascending `indices`, (n,) integers, in one pass as `iterate` makes it."""
@@ -116,16 +145,17 @@ class Footage:
         self.close()
 
 
-def _ahead(source: Movie | ImageSequence, indices: range, transform: Callable | None) -> Iterator[Any]:
+def _ahead(new_reader: Callable[[], MovieReader | ImageSequence], indices: range, transform: Callable | None,
+           window: Window) -> Iterator[Any]:
     """Yield pictures that a thread decodes with a reader of its own."""
     pictures: queue.Queue = queue.Queue(AHEAD)
     stop = threading.Event()
 
     def work() -> None:
         try:
-            with contextlib.closing(source.reader()) as reader:
+            with contextlib.closing(new_reader()) as reader:
                 for index in indices:
-                    picture = reader.read(index)
+                    picture = reader.read(index, window)
                     pictures.put((transform(picture) if transform else picture, None))
                     if stop.is_set():
                         return

@@ -18,6 +18,8 @@ import numpy as np
 
 from .errors import UnderstudyError
 
+Window = tuple[int, int, int, int] | None  # left, top, right, bottom: the part that is wanted; None = all
+
 LIMIT = 16384  # pixels, the largest width and height of a picture
 WEIGHTS = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709 luma of R, G, B
 
@@ -33,12 +35,15 @@ def check_size(path: Path, width: int, height: int) -> None:
                               "possible. The file is damaged; copy or export it again.")
 
 
-def from_video(frame) -> np.ndarray:
-    """Gray picture of a decoded av.VideoFrame, before its rotation. Returns (H, W) uint8, a copy."""
+def from_video(frame, window: Window = None) -> np.ndarray:
+    """Gray picture of a decoded av.VideoFrame, before its rotation. Returns (H, W) uint8, a copy.
+
+    Of a luma plane, nothing outside the window is read.
+    """
     pixels = frame.format
     if pixels.is_rgb or pixels.has_palette or pixels.name.startswith(("mono", "xyz")):
         deep = pixels.components[0].bits > 8
-        return from_rgb(frame.to_ndarray(format="rgb48le" if deep else "rgb24"))
+        return from_rgb(cut(frame.to_ndarray(format="rgb48le" if deep else "rgb24"), window))
     gray = pixels.name.startswith(("gray", "ya"))
     full = gray or frame.color_range == _FULL_RANGE or pixels.name.startswith("yuvj")
     if not _LUMA_PLANE.match(pixels.name):  # packed, semi-planar and big-endian: the same samples, rearranged
@@ -46,7 +51,15 @@ def from_video(frame) -> np.ndarray:
         target = "gray16le" if gray else "yuv444p16le" if pixels.components[0].bits > 8 else "yuv444p"
         frame = frame.reformat(format=target, src_color_range=same, dst_color_range=same)
     bits = frame.format.components[0].bits
-    return expand(_first_plane(frame, np.uint8 if bits == 8 else np.uint16), bits, full)
+    return expand(cut(_first_plane(frame, np.uint8 if bits == 8 else np.uint16), window), bits, full)
+
+
+def cut(picture: np.ndarray, window: Window) -> np.ndarray:
+    """A view on the window of a picture."""
+    if window is None:
+        return picture
+    left, top, right, bottom = window
+    return picture[top:bottom, left:right]
 
 
 def _first_plane(frame, dtype) -> np.ndarray:

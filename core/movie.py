@@ -19,7 +19,9 @@ import av
 import numpy as np
 
 from . import gray
+from .doctor import first_line
 from .errors import UnderstudyError
+from .gray import Window, cut
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # seekable to the frame; no playlists, which open other files
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file", "max_pixels": str(gray.LIMIT ** 2)}
@@ -107,22 +109,27 @@ class Movie:
             digest.update(file.read())
         return digest.hexdigest()[:16]
 
-    def reader(self) -> "MovieReader":
-        return MovieReader(self)
+    def reader(self, hardware: str | None = None) -> "MovieReader":
+        return MovieReader(self, hardware)
 
-    def gray(self, frame: av.VideoFrame, index: int) -> np.ndarray:
-        """The upright gray picture of a decoded frame."""
+    def gray(self, frame: av.VideoFrame, index: int, window: Window = None) -> np.ndarray:
+        """The upright gray picture of a decoded frame, or the window of it."""
         if (frame.height, frame.width) != self._shape:
             raise UnderstudyError(f"Frame {index} of {self.path} has {frame.width} x {frame.height} pixels, the first "
                                   f"has {self._shape[1]} x {self._shape[0]}. Export it at one size.")
-        return gray.orient(gray.from_video(frame), *self._orientation)
+        if not any(self._orientation):
+            return gray.from_video(frame, window)
+        return cut(gray.orient(gray.from_video(frame), *self._orientation), window)
 
 
 class MovieReader:
-    """Decodes one movie and remembers where it stands, so that reading on never seeks. For one thread."""
+    """Decodes one movie and remembers where it stands, so that reading on never seeks. For one thread.
 
-    def __init__(self, movie: Movie):
-        self._movie = movie
+    hardware : FFmpeg's name of what decodes, such as "cuda"; None = the processor.
+    """
+
+    def __init__(self, movie: Movie, hardware: str | None = None):
+        self._movie, self._hardware = movie, hardware
         self._open = contextlib.ExitStack()
         self._container = self._stream = None
         self._frames: Iterator[av.VideoFrame] = iter(())
@@ -133,8 +140,8 @@ class MovieReader:
         self._open.close()
         self._container, self._sought = None, True
 
-    def read(self, index: int) -> np.ndarray:
-        """The picture of frame `index`, (H, W) uint8; the same pixels whatever was read before.
+    def read(self, index: int, window: Window = None) -> np.ndarray:
+        """The picture of frame `index`, (H, W) uint8, or the window of it; the same pixels whatever was read before.
 
         Raises UnderstudyError naming the frame that cannot be decoded.
         """
@@ -152,7 +159,7 @@ class MovieReader:
                     break
         if frame is None:
             self._fail(index)
-        return self._movie.gray(frame, index)
+        return self._movie.gray(frame, index, window)
 
     def decode(self) -> Iterator[av.VideoFrame]:
         """Every frame from the start in the order shown, whatever the list says."""
@@ -169,7 +176,8 @@ class MovieReader:
         anew = self._container is None or index is None or not self._movie.stamps
         if anew:
             self.close()
-            self._container, self._stream = self._open.enter_context(open_stream(self._movie.path))
+            self._container, self._stream = self._open.enter_context(
+                open_stream(self._movie.path, self._hardware))
         if index or not anew:
             self._container.seek(self._movie.stamps[index], stream=self._stream)
         self._frames = self._container.decode(self._stream)
@@ -203,12 +211,13 @@ class MovieReader:
 
 
 @contextlib.contextmanager
-def open_stream(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def open_stream(path: Path, hardware: str | None = None,
+                ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open the video stream of a movie for as long as the block lasts; a sentence for what is no movie."""
     try:
-        container = av.open(f"file:{path}", options=OPTIONS)
+        container = av.open(f"file:{path}", options=OPTIONS, hwaccel=_accelerator(hardware))
     except (av.FFmpegError, OSError) as error:
-        raise UnderstudyError(_no_movie(path, error)) from error
+        raise UnderstudyError(first_line(error) if hardware else _no_movie(path, error)) from error
     with container:
         streams = [stream for stream in container.streams.video
                    if not stream.disposition & av.stream.Disposition.attached_pic]  # cover art is no footage
@@ -220,6 +229,11 @@ def open_stream(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": OPTIONS["max_pixels"]}
         yield container, stream
+
+
+def _accelerator(hardware: str | None) -> av.codec.hwaccel.HWAccel | None:
+    """What decodes on `hardware` and brings the pictures to main memory; it raises rather than decode elsewhere."""
+    return av.codec.hwaccel.HWAccel(hardware, allow_software_fallback=False) if hardware else None
 
 
 def _no_movie(path: Path, error: Exception) -> str:

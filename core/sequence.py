@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UnderstudyError
+from .gray import Window, cut
 from .image import read_image
 from .numbered import find_images
 
@@ -38,10 +39,13 @@ class ImageSequence:
     def close(self) -> None:
         pass
 
-    def read(self, index: int) -> np.ndarray:
-        """The picture of frame `index`, (H, W) uint8. Raises UnderstudyError naming the file that is wrong."""
+    def read(self, index: int, window: Window = None) -> np.ndarray:
+        """The picture of frame `index`, (H, W) uint8, or the window of it.
+
+        Raises UnderstudyError naming the file that is wrong.
+        """
         picture = read_image(self._files[index])
         if picture.shape != (self.height, self.width):
             raise UnderstudyError(f"{self._files[index]} has {picture.shape[1]} x {picture.shape[0]} pixels, the first "
                                   f"image of the sequence has {self.width} x {self.height}. Export it again.")
-        return picture
+        return cut(picture, window)

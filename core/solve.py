@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .crop import HEIGHT, WIDTH, Crop, network_input
+from .crop import HEIGHT, WIDTH, Crop
 from .engine import make_engine, pick_device
 from .errors import Cancelled, UnderstudyError, UsageError
 from .files import atomic, check_space, hash_file, write_json
@@ -195,7 +195,7 @@ class _Take:
 
     def run(self, writer: CacheWriter | LiveCache, report: Reporter, hurry: bool) -> bool:
         """Solve frame after frame into the writer; returns whether the end was reached, and not a cancel before."""
-        inputs = self.footage.iterate(self.first, self.last + 1, lambda picture: network_input(picture, self.crop))
+        inputs = self.footage.inputs(self.crop, self.first, self.last + 1)
         report.status(self.doing)
         with contextlib.closing(inputs):
             for vertices, spread, codes in self.solver.stream(inputs, hurry, report.warning):

@@ -50,6 +50,21 @@ def test_a_point_lands_where_the_matrix_says(x, y):
     assert (columns * weight).sum() == pytest.approx(x, abs=0.8) and (rows * weight).sum() == pytest.approx(y, abs=0.8)
 
 
+def test_the_window_of_a_crop_is_all_that_its_input_needs():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (1600, 1200), np.uint8)
+    for number in range(60):
+        height = rng.uniform(60, 1600)
+        x, y = rng.uniform(0, 1200 - 0.75 * height), rng.uniform(0, 1600 - height)
+        crop = Crop(*(np.floor if number % 3 else np.array)([x, y, 0.75 * height, height]))
+        if number % 5 == 0:
+            crop = Crop(0, 1600 - crop.height, crop.width, crop.height)
+        left, top, right, bottom = crop.window(1200, 1600)
+        got = network_input(picture[top:bottom, left:right], crop.moved(left, top))
+        assert np.array_equal(got, network_input(picture, crop))
+        assert right - left < crop.width + 30 and bottom - top < crop.height + 30
+
+
 @pytest.mark.parametrize("crop", [(-1, 0, 240, 320), (0, 0, 243, 320), (100, 0, 240, 320), (0, 0, 120, 120),
                                   (0, 0, float("nan"), 320), (0, 0, 3, 4)])
 def test_bad_crops_get_a_sentence(crop):

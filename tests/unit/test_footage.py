@@ -1,4 +1,5 @@
 import random
+import re
 import shutil
 import struct
 import threading
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import understudy
-from understudy.core import gray
+from understudy.core import gray, movie
+from understudy.core.crop import Crop, network_input
 from understudy.core.errors import UnderstudyError
 from understudy.core.footage import AHEAD, open_footage
 from understudy.core.movie_writer import MovieWriter
@@ -387,6 +389,35 @@ def test_a_frame_that_is_not_there_gets_a_sentence(tmp_path):
         for ask in (lambda: footage.read(5), lambda: footage.read(-1), lambda: footage.iterate(0, 6)):
             with pytest.raises(UnderstudyError, match="has 5 frames, 0 to 4"):
                 ask()
+
+
+@pytest.mark.parametrize("matrix", [(), (90,), (180, True, False)])
+def test_a_window_is_a_part_of_the_whole_picture(tmp_path, matrix):
+    make_timed(tmp_path / "a.mp4", [0, 40, 80], matrix=matrix)
+    with open_footage(tmp_path / "a.mp4") as footage:
+        whole = list(footage.iterate())
+        for picture, part in zip(whole, footage.iterate(window=(6, 8, 50, 60)), strict=True):
+            assert np.array_equal(part, picture[8:60, 6:50])
+        crop = Crop.largest(footage.width, footage.height)
+        for picture, got in zip(whole, footage.inputs(crop), strict=True):
+            assert np.array_equal(got, network_input(picture, crop))
+
+
+def test_hardware_that_does_not_decode_is_told_and_not_used(tmp_path, monkeypatch):
+    with open_footage(make_movie(tmp_path / "a.mp4", 5)) as footage:
+        assert re.search("by the processor, because steam does not do it: .", footage.use_hardware("steam"))
+        assert [number(picture) for picture in footage.iterate()] == list(range(5))
+
+        readers = []
+        monkeypatch.setattr(movie, "_accelerator", lambda name: readers.append(name))
+        assert footage.use_hardware("good") == ""
+        assert [number(picture) for picture in footage.iterate()] == list(range(5))
+        assert readers.count("good") == 2
+
+        monkeypatch.setattr(movie.Movie, "gray", lambda self, frame, index, window=None: np.full((H, W), next(values)))
+        values = iter(range(9))
+        assert "decodes other pixels" in footage.use_hardware("other")
+        assert "other" in readers and list(footage.iterate(0, 1)) and readers[-1] == "good"
 
 
 def test_an_unknown_transfer_curve_gets_a_sentence(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from understudy.core import solve as solving
+from understudy.core import footage as footages
 from understudy.core.crop import network_input
 from understudy.core.engine import pick_device
 from understudy.core.errors import Cancelled, UnderstudyError
@@ -341,7 +341,7 @@ def test_cancelling_a_live_solve_keeps_what_is_done(files, tmp_path, whole, old,
 def torn(files, tmp_path, monkeypatch):
     """A function that lets frame n of the footage be damaged."""
     def torn(number):
-        read = solving.network_input
+        read = footages.network_input
         numbers = iter(range(100))
 
         def damaged(picture, crop):
@@ -349,7 +349,7 @@ def torn(files, tmp_path, monkeypatch):
                 raise UnderstudyError(f"Frame {number} of take 1.mp4 cannot be decoded. Copy or export it again.")
             return read(picture, crop)
 
-        monkeypatch.setattr(solving, "network_input", damaged)
+        monkeypatch.setattr(footages, "network_input", damaged)
     return torn
 
 
