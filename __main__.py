@@ -149,6 +149,11 @@ def add_actor_commands(command: Callable) -> None:
                     "It ends with 1 if something stands in the way of training; warnings do not.", "otto")
     check.add_argument("folder", metavar="DIR", help="the actor folder")
 
+    composition = command("composition", run_composition, "weigh what the cleaned shots of an actor hold",
+                          "Minutes by kind against the paper's 10 % expressions, 30 % pangrams and 60 % in character, "
+                          "how far each region moves, poses that repeat others, suspicious frames.", "otto")
+    composition.add_argument("folder", metavar="DIR", help="the actor folder")
+
 
 def add_job_commands(command: Callable) -> None:
     """sample, train, solve, evaluate, compare, watch: what takes time, each a job folder."""
@@ -319,6 +324,14 @@ def run_check(options: argparse.Namespace) -> int:
     answer(options, "\n".join([*lines, f"{errors} errors, {len(problems) - errors} warnings."]),
            errors=errors, problems=[dataclasses.asdict(problem) for problem in problems])
     return 1 if errors else 0
+
+
+def run_composition(options: argparse.Namespace) -> None:
+    from .core.actor import Actor
+    from .core.composition import compose
+
+    found = compose(Actor.load(options.folder))
+    answer(options, "\n".join(found.lines()), **found.to_json())
 
 
 def answer(options: argparse.Namespace, text: str, **results: object) -> None:

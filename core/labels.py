@@ -15,7 +15,7 @@ LISTED = 6
 class Motions:
     """How a face moves from frame to frame; fed with its positions in pieces.
 
-    steps[i] : distance from frame i - 1 to frame i.    bends[i] : distance of frame i from the middle of its neighbours.
+    steps[i] : distance from frame i - 1 to frame i.    bends[i] : of frame i from the middle of its neighbours.
     Both are roots of mean squares over the vertices, in mesh units; those without a neighbour are 0.
     """
 
