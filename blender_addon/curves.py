@@ -31,10 +31,11 @@ def write(owner: bpy.types.ID, path: str, times: np.ndarray, values: np.ndarray,
 
 
 def write_many(owner: bpy.types.ID, channels: Iterable[tuple[str, np.ndarray]], times: np.ndarray, group: str = "",
-               interpolation: int = LINEAR) -> list[bpy.types.FCurve]:
+               interpolation: int = LINEAR, index: int = 0) -> list[bpy.types.FCurve]:
     """Make curves with keys at the same times, or replace all keys of those that are there.
 
     channels : (data path, (n,) values).    times : (n,) scene frames, ascending.    group : name in the channel list.
+    index : the element of an array property.
     BEZIER keys get handles that ease in and out and do not overshoot. Raises UnderstudyError if the action is linked.
     """
     bag = _ensure_bag(owner)
@@ -45,7 +46,7 @@ def write_many(owner: bpy.types.ID, channels: Iterable[tuple[str, np.ndarray]], 
     points[:, 0] = times
     written = []
     for path, values in channels:
-        curve = known.get((path, 0)) or bag.fcurves.new(path, index=0)
+        curve = known.get((path, index)) or bag.fcurves.new(path, index=index)
         if into is not None:
             curve.group = into
         keys = curve.keyframe_points

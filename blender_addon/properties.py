@@ -12,7 +12,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..core.actor import ROLES, STATUSES
+from ..core.actor import ROLES, SPLITS, STATUSES
 from . import paths
 
 OUTPUTS = (
@@ -50,6 +50,19 @@ def _selected(self, context: bpy.types.Context) -> None:
     follow.active_shot(self.id_data)
 
 
+def _compared(self, context: bpy.types.Context) -> None:
+    from . import cleaning
+
+    cleaning.show(self)
+
+
+class UnderstudyRange(bpy.types.PropertyGroup):
+    """Source frames of a shot that do not train, both ends included."""
+
+    first: IntProperty(name="First", min=0, description="First source frame that is left out, counted from 0")
+    last: IntProperty(name="Last", min=0, description="Last source frame that is left out, this one included")
+
+
 class UnderstudyShot(bpy.types.PropertyGroup):
     """A shot of the scene: footage, how it maps to scene frames, and the solve that its face shows."""
 
@@ -65,6 +78,21 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     status: EnumProperty(name="Status", items=_choices(STATUSES, (
         "Not solved yet", "Solved by the network, not looked at", "An artist is at it", "Approved; may train")),
         description="How far this shot has come")
+
+    # What training gets of it.
+    split: EnumProperty(name="Split", items=_choices(SPLITS, (
+        "The network learns from it", "Kept back to judge the network; it never learns from it")),
+        description="Whether the shot teaches or judges; whole shots, never single frames of one")
+    excluded: CollectionProperty(type=UnderstudyRange)
+    excluded_active: IntProperty(name="Excluded Range")
+    taught: StringProperty()       # name of the shot in the actor folder; "" until it is marked
+    taught_when: StringProperty()  # for people
+    head: StringProperty(name="Head Motion", subtype="FILE_PATH", options=paths.OPTIONS,
+                         description="The head's own motion, which was taken out of the tracked vertices")
+    head_empty: PointerProperty(type=bpy.types.Object)  # the parent of the face that carries the head's motion
+    compare: EnumProperty(name="Compare", update=_compared, items=(
+        ("EDITED", "Edited", "The solve with the corrections"), ("SOLVE", "Solve", "The solve without the corrections"),
+        ("PLATE", "Plate", "The footage alone")), description="What of the shot is shown")
 
     # The footage, as the worker found it.
     width: IntProperty()
@@ -155,7 +183,7 @@ class UnderstudyScene(bpy.types.PropertyGroup):
         return tuple(shot.crop if shot.own_crop else self.crop)
 
 
-CLASSES = (UnderstudyShot, UnderstudyScene)
+CLASSES = (UnderstudyRange, UnderstudyShot, UnderstudyScene)
 
 
 def register() -> None:

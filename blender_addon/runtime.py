@@ -6,11 +6,11 @@ from pathlib import Path
 
 @dataclass
 class Run:
-    """A solve that waits, runs or has ended in this session of Blender."""
+    """A solve or a marking that waits, runs or has ended in this session of Blender."""
 
     uid: str          # of the shot
     name: str         # of the shot, for messages
-    state: str = "queued"  # queued, starting, solving, applying, done, cancelled, failed
+    state: str = "queued"  # queued, starting, solving, applying, marking, done, cancelled, failed
     text: str = ""    # what goes on, or the last word
     done: int = 0
     total: int = 0
@@ -22,10 +22,12 @@ class Run:
 
     @property
     def active(self) -> bool:
-        return self.state in ("queued", "starting", "solving", "applying")
+        return self.state in ("queued", "starting", "solving", "applying", "marking")
 
 
 runs: dict[str, Run] = {}       # by uid of the shot; the newest of each
+marks: dict[str, Run] = {}      # as runs: shots that are being marked as cleaned
+composition: list[str] = []     # lines about what the actor's cleaned shots hold
 worker_text = ""                # what Check found about the worker
 crop_text = ""                  # how the crop was found, or why not
 footage_text: dict[str, str] = {}  # by uid of the shot: what is wrong with its footage
@@ -44,5 +46,7 @@ def clear() -> None:
     """Forget everything, when another file is loaded or the add-on is disabled."""
     global crop_text
     runs.clear()
+    marks.clear()
+    composition.clear()
     footage_text.clear()
     crop_text = ""
