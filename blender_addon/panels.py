@@ -239,6 +239,8 @@ class UNDERSTUDY_PT_camera(ShotPanel, bpy.types.Panel):
         row.operator("understudy.pins_edit", icon="PINNED", text="Line Up with Pins")
         row.operator("understudy.pins_clear", text="", icon="X")
         layout.prop(lined, "solve_focal")
+        if shot.plate is not None:
+            layout.prop(shot.plate, "hide_viewport", text="Hide Plate", toggle=True)
         if lined.pins:
             layout.label(text=f"{len(lined.pins)} pins, {lined.residual:.1f} px off on average")
 

@@ -92,11 +92,15 @@ def wait(predicate: Callable[[], object], what: str = "", timeout: float = 60) -
         yield 0.05
 
 
-def click(x: float, y: float, button: int = 1, count: int = 1) -> Steps:
-    """A real click; button 3 is the right one."""
+def click(x: float, y: float, button: int = 1, count: int = 1, hold: str = "") -> Steps:
+    """A real click; button 3 is the right one. `hold` is a key to hold meanwhile, as "ctrl"."""
     yield from move(x, y)
+    if hold:
+        _xdotool("keydown", hold)
     _xdotool("click", "--repeat", count, "--delay", 50, button)
     yield 0.3
+    if hold:
+        _xdotool("keyup", hold)
 
 
 def drag(x: float, y: float, to_x: float, to_y: float) -> Steps:
