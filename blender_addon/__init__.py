@@ -5,19 +5,23 @@ ROOT_PACKAGE = __package__.rpartition(".")[0]  # as Blender's preferences know t
 from . import (  # noqa: E402
     camera,
     cli,
+    comparing,
     crop_gizmo,
     faces,
     operators,
     panels,
+    panels_training,
     paths,
     plate,
     preferences,
     preview,
     properties,
     pump,
+    training,
 )
 
-MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, operators, panels, pump, cli)
+MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, operators,
+           panels, panels_training, pump, cli)
 
 
 def register() -> None:

@@ -4,6 +4,7 @@ A run is a job folder (events.py) of `understudy train`. Files come from anywher
 a write: what makes no sense is left out, and nothing raises. Numpy and the standard library only.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from .modelfile import ModelFile
 NAMES_LIMIT = 1000  # shots, roles or regions that are believed
 STATES = {"waiting": "starting", "running": "running", "done": "done", "cancelled": "stopped", "failed": "failed",
           "dead": "crashed"}
-BASE = 900 << 20        # bytes that training takes, whatever it learns
-PER_FRAME = 24 << 20    # and for each frame of a batch
+BASE = 1000 << 20       # bytes that training takes on a CPU, whatever it learns: seen with batches of 8 and 50
+PER_FRAME = 28 << 20    # and for each frame of a batch
 OPTIMISER = 4 * 4       # and for each number of the network: weight, gradient and Adam's two moments
 NETWORK = 8_000_000     # numbers of the network without its output layer
 
@@ -29,6 +30,8 @@ class Run:
     errors : the newest validation RMSE in mm by "shots", "roles" and "regions", as far as the trainer told them.
     final : the RMSE in mm of the model that was kept, over every validation frame; None before the end.
     started, ended : Unix seconds of the first and the newest event; 0 if there is none.
+    about : the data that it learned from, "shots" (names) and "frames", as `look_at_model` has read it.
+    read : whether all that there was has been read once; before, `live` means nothing.
     """
 
     def __init__(self, folder: Path | str, watcher: Watcher | None = None):
@@ -40,8 +43,10 @@ class Run:
         self.final: float | None = None
         self.seconds = self.started = self.ended = 0.0
         self.picture: Path | None = None  # the newest preview
+        self.read = False
         self._config: dict | None = None
-        self._about: tuple[str, dict] = ("", {})
+        self.about: dict = {"shots": [], "frames": 0}
+        self._stamp = ""
 
     @property
     def name(self) -> str:
@@ -110,36 +115,35 @@ class Run:
             return f"{config['minutes']:g} min"
         return f"{config['epochs']:g} epochs" if "epochs" in config else ""
 
-    def about(self) -> dict:
-        """What the run's model tells of its data: "shots" (names), "frames", and "validation"; read when it changes."""
+    def look_at_model(self) -> dict:
+        """Read `about` from the run's model, if that has changed."""
         path = self.model or self.folder / "start.safetensors"
         try:
             status = path.stat()
         except OSError:
-            return {}
+            return self.about
         stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}"
-        if self._about[0] != stamp:
+        if self._stamp != stamp:
             try:
                 about = ModelFile.load(path).about
             except UnderstudyError:
                 about = {}
-            data, frames, validation = (about.get(name) for name in ("data", "frames", "validation"))
-            self._about = stamp, {
-                "shots": sorted(map(str, data)) if isinstance(data, dict) else [],
-                "frames": frames if _number(frames) else 0,
-                "validation": validation if isinstance(validation, dict) else {}}
-        return self._about[1]
+            data, frames = about.get("data"), about.get("frames")
+            self._stamp = stamp
+            self.about = {"shots": sorted(map(str, data)) if isinstance(data, dict) else [],
+                          "frames": frames if _number(frames) else 0}
+        return self.about
 
-    def poll(self) -> bool:
-        """Read what is new, at most a megabyte; returns whether there was anything, or whether the state changed."""
-        before = self.watcher.state.state
+    def poll(self) -> list[dict]:
+        """The next events, at most a megabyte of them; brings everything up to date."""
         try:
             events = self.watcher.poll()
         except UnderstudyError:  # the folder cannot be read now
-            return False
+            return []
         for event in events:
             self._take(event)
-        return bool(events) or before != self.watcher.state.state
+        self.read |= not events
+        return events
 
     def catch_up(self) -> None:
         """Read all that there is."""
@@ -148,10 +152,10 @@ class Run:
 
     def facts(self) -> dict:
         """All of it as plain values, for programs."""
-        about = self.about()
+        about = self.look_at_model()
         return {"run": self.name, "folder": str(self.folder), "state": self.state, "text": self.text,
                 "started": self.started, "ended": self.ended, "seconds": self.seconds, "length": self.length,
-                "shots": about.get("shots", []), "frames": about.get("frames", 0), "rmse_mm": self.best,
+                "shots": about["shots"], "frames": about["frames"], "rmse_mm": self.best,
                 "final": self.final is not None, "errors": self.errors, "resumable": self.resumable,
                 "model": str(self.model) if self.model else None,
                 "images": int(self.train[-1][0]) if self.train else 0}
@@ -216,6 +220,17 @@ def memory_needed(actor: Actor, batch: int) -> int:
     numbers = 3 * len(actor.animated)
     principal = 6 * 4 * numbers * min(frames, 1024)  # what finding the components holds
     return BASE + min(batch, frames) * PER_FRAME + OPTIMISER * (NETWORK + 161 * numbers) + principal
+
+
+def describe(run: Run) -> str:
+    """A run in a line, for people."""
+    about = run.look_at_model()
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if run.started else "?"
+    parts = [run.state, f"{run.seconds / 60:.1f} min" + (f" of {run.length}" if run.length else ""),
+             f"{len(about['shots'])} shots with {about['frames']:,} frames" if about["frames"] else "",
+             f"{run.best:.2f} mm" if run.best is not None else "",
+             run.text if run.state in ("failed", "crashed") else ""]
+    return f"{run.name} ({when}): {', '.join(part for part in parts if part)}"
 
 
 def describe_errors(run: Run, kind: str) -> list[tuple[str, float]]:

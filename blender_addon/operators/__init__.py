@@ -2,9 +2,9 @@
 
 import bpy
 
-from . import actor, footage, outputs, shots, solve
+from . import actor, footage, outputs, shots, solve, training
 
-MODULES = (actor, shots, footage, solve, outputs)
+MODULES = (actor, shots, footage, solve, outputs, training)
 
 
 def register() -> None:

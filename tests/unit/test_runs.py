@@ -104,7 +104,7 @@ def test_garbage(tmp_path, rubbish):
         (folder / name).write_bytes(rubbish)
     run, = list_runs(tmp_path)
     assert run.picture is None and run.best is None and run.errors == {}
-    assert run.length == "" and run.about().get("frames", 0) == 0
+    assert run.length == "" and run.look_at_model() == {"shots": [], "frames": 0}
     json.dumps(run.facts(), allow_nan=False)
     plot.plot([plot.Curve(run.train, (255, 0, 0))])
 
@@ -124,15 +124,15 @@ def test_newest_first(tmp_path):
 
 def test_what_a_model_tells(tmp_path, small_model):
     model = small_model()
-    model.about = {"data": {"talk": "1", "facs": "2"}, "frames": 300, "validation": {"rmse_mm": 1.0}}
+    model.about = {"data": {"talk": "1", "facs": "2"}, "frames": 300}
     folder = write(tmp_path / "a", HELLO)
     model.save(folder / "start.safetensors")
     run = Run(folder)
     run.catch_up()
-    assert run.about()["shots"] == ["facs", "talk"] and run.model is None
+    assert run.look_at_model()["shots"] == ["facs", "talk"] and run.model is None
     model.about["frames"] = 400
     model.save(folder / "model.safetensors")
-    assert run.about()["frames"] == 400 and run.model == folder / "model.safetensors"
+    assert run.look_at_model()["frames"] == 400 and run.model == folder / "model.safetensors"
 
 
 def test_memory_grows_with_the_batch(original):

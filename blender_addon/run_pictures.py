@@ -1,0 +1,54 @@
+"""The pictures of training that the panel shows, where there is a window: curves, and the newest validation frames."""
+
+from pathlib import Path
+
+import bpy
+import bpy.utils.previews
+import numpy as np
+
+from ..core.plot import Curve, plot
+from ..core.runs import Run
+
+SIZE = 400  # pixels of the curves, a side: sharp enough at the double size of a 4K screen
+LEARNED, VALIDATED = (88, 130, 190), (245, 165, 60)
+BEHIND = (120, 120, 120), (100, 100, 100), (84, 84, 84), (70, 70, 70)  # the newest first
+
+_icons: bpy.utils.previews.ImagePreviewCollection | None = None
+_picture: Path | None = None
+
+
+def show(run: Run | None, earlier: list[Run]) -> None:
+    """Draw the curves of a run, the validation of earlier ones behind it, and have its newest preview read."""
+    global _icons, _picture
+    if bpy.app.background:
+        return
+    if _icons is None:
+        _icons = bpy.utils.previews.new()
+    curves = [Curve(other.validation, colour) for other, colour in zip(earlier, BEHIND, strict=False)][::-1]
+    if run is not None:
+        curves += [Curve(run.train, LEARNED, 1.0), Curve(run.validation, VALIDATED, 2.0)]
+    picture = np.ones((SIZE, SIZE, 4), np.float32)
+    picture[..., :3] = plot(curves, SIZE)[::-1] * np.float32(1 / 255)
+    icon = _icons["curves"] if "curves" in _icons else _icons.new("curves")
+    icon.image_size = SIZE, SIZE
+    icon.image_pixels_float.foreach_set(picture.ravel())
+    wanted = run.picture if run is not None else None
+    if wanted != _picture:
+        _picture = wanted
+        if "picture" in _icons:
+            del _icons["picture"]
+        if wanted is not None:
+            _icons.load("picture", str(wanted), "IMAGE", True)
+
+
+def icon(name: str) -> int:
+    """ "curves" or "picture" for `layout.template_icon`; 0 while there is none."""
+    return _icons[name].icon_id if _icons is not None and name in _icons else 0
+
+
+def clear() -> None:
+    """Forget all pictures."""
+    global _icons, _picture
+    if _icons is not None:
+        bpy.utils.previews.remove(_icons)
+    _icons = _picture = None
