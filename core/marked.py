@@ -34,7 +34,7 @@ def shot_for(actor: Actor, name: str, footage: Path) -> Shot:
 
 @contextlib.contextmanager
 def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[CacheWriter]:
-    """Write the `count` samples of a shot of `shot_for`, whose other fields may have been changed, in constant memory.
+    """Write the `count` samples of a shot of `shot_for`, in constant memory. Its other fields may still be changed.
 
     When the block ends, the vertices are checked and the shot is the actor's. If it fails, or the check does, all is
     as before. Raises UnderstudyError.
@@ -43,24 +43,25 @@ def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[CacheWriter]:
     check_space(actor.folder, 12 * vertices * count + (1 << 20))
     if not (shot.folder / "shot.json").exists():
         with new_folder(shot.folder) as temporary:
-            fresh = replace(shot, folder=temporary, file="vertices.pc2")
-            with cache_writer(fresh.cache, vertices, count) as writer:
+            path = temporary / "vertices.pc2"
+            with cache_writer(path, vertices, count) as writer:
                 yield writer
-            check_vertices(read_cache(fresh.cache), actor.template, actor.unit, f"The shot {shot.name}")
-            fresh.save()
-        shot = replace(fresh, folder=shot.folder)
+            check_vertices(read_cache(path), actor.template, actor.unit, f"The shot {shot.name}")
+            replace(shot, folder=temporary, file=path.name).save()
+        shot = replace(shot, file=path.name)
     else:
-        old, shot = shot.cache, replace(shot, file=_next_file(shot.folder))
+        old, path = shot.cache, shot.folder / _next_file(shot.folder)
         try:
-            with cache_writer(shot.cache, vertices, count) as writer:
+            with cache_writer(path, vertices, count) as writer:
                 yield writer
-            check_vertices(read_cache(shot.cache), actor.template, actor.unit, f"The shot {shot.name}")
+            check_vertices(read_cache(path), actor.template, actor.unit, f"The shot {shot.name}")
+            shot = replace(shot, file=path.name)
             shot.save()
         except BaseException:
-            _remove([shot.cache])
+            _remove([path])
             raise
-        _remove(path for path in shot.folder.iterdir()
-                if VERTICES.fullmatch(path.name) and path not in (old, shot.cache))
+        _remove(other for other in shot.folder.iterdir()
+                if VERTICES.fullmatch(other.name) and other not in (old, path))
     actor.shots = sorted([other for other in actor.shots if other.name != shot.name] + [shot], key=lambda one: one.name)
 
 

@@ -1,0 +1,89 @@
+"""Step 4: what helps to clean a solve."""
+
+import bpy
+from bpy.props import EnumProperty
+
+from ...core.errors import UnderstudyError
+from .. import cleaning
+from .outputs import leave_mode, solved_shot_of
+
+ORDER = ("EDITED", "SOLVE", "PLATE")
+
+
+class UNDERSTUDY_OT_edit_project(bpy.types.Operator):
+    """Change the active correction so that the present frame is the nearest one that the actor's own components can \
+show, and say in mm what is lost"""
+
+    bl_idname = "understudy.edit_project"
+    bl_label = "Project onto Actor"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        if not context.scene.understudy.model_sha256:
+            cls.poll_message_set("The actor has no model yet")
+            return False
+        return solved_shot_of(cls, context) is not None
+
+    def execute(self, context):
+        scene, shot = context.scene, context.scene.understudy.shot
+        mode = leave_mode(context, shot.face)
+        try:
+            name, mean, most = cleaning.project(scene, shot)
+        except UnderstudyError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        finally:
+            if mode != "OBJECT" and context.view_layer.objects.active == shot.face:
+                bpy.ops.object.mode_set(mode=mode)
+        self.report({"INFO"}, f"{name} is now what the actor can do; {mean:.2f} mm RMS of it are not, {most:.2f} mm at "
+                              "most.")
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_frame_suggested(bpy.types.Operator):
+    """Go to the next frame that is worth cleaning: where the model is least sure, spread over the shot, away from \
+frames that have a correction"""
+
+    bl_idname = "understudy.frame_suggested"
+    bl_label = "Next Suggested Frame"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context):
+        return solved_shot_of(cls, context) is not None
+
+    def execute(self, context):
+        scene, shot = context.scene, context.scene.understudy.shot
+        try:
+            place, frame = cleaning.go_to_next(scene, shot)
+        except UnderstudyError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Suggestion {place}: source frame {frame}.")
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_show_toggle(bpy.types.Operator):
+    """Show in turn the solve with your corrections, the solve alone, and the plate alone"""
+
+    bl_idname = "understudy.show_toggle"
+    bl_label = "Compare Solve, Edit and Plate"
+    bl_options = {"REGISTER", "UNDO"}
+
+    show: EnumProperty(name="Show", items=(("NEXT", "Next", ""), ("EDITED", "Edited", ""), ("SOLVE", "Solve", ""),
+                                           ("PLATE", "Plate", "")), options={"SKIP_SAVE"},
+                       description="What is shown from now on")
+
+    @classmethod
+    def poll(cls, context):
+        return solved_shot_of(cls, context) is not None
+
+    def execute(self, context):
+        shot = context.scene.understudy.shot
+        leave_mode(context, shot.face)
+        shot.compare = ORDER[(ORDER.index(shot.compare) + 1) % 3] if self.show == "NEXT" else self.show
+        return {"FINISHED"}
+
+
+CLASSES = (UNDERSTUDY_OT_edit_project, UNDERSTUDY_OT_frame_suggested, UNDERSTUDY_OT_show_toggle)
