@@ -8,6 +8,7 @@ from . import (  # noqa: E402
     comparing,
     crop_gizmo,
     faces,
+    follow,
     operators,
     panels,
     panels_training,
@@ -21,7 +22,7 @@ from . import (  # noqa: E402
 )
 
 MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, operators,
-           panels, panels_training, pump, cli)
+           panels, panels_training, follow, pump, cli)
 
 
 def register() -> None:

@@ -62,7 +62,7 @@ def open_actor(scene: bpy.types.Scene, path: Path) -> Source:
     settings.unit = source.unit
     use_model(settings, source.model)
     settings.crop = source.crop or (0, 0, 0, 0)
-    if settings.template is None or not _same(settings.template, source):
+    if not in_scene(scene, settings.template) or not _same(settings.template, source):
         settings.template = scene_io.build_object(source.name, source.template, _masks(source))
         scene_io.place(scene, settings.template, source.unit)
         scene.collection.objects.link(settings.template)
@@ -103,23 +103,28 @@ def unregister() -> None:
 
 
 def ensure(scene: bpy.types.Scene, shot) -> bpy.types.Object:
-    """The shot's face, made from the actor's template if it has none, and checked against the model's topology.
+    """The shot's face, made from the actor's template if the scene has none, and checked against the model's topology.
 
     The first shot takes the template object itself. Raises UnderstudyError if the face's mesh is another one.
     """
     settings = scene.understudy
-    if shot.face is None:
+    if not in_scene(scene, shot.face):
         taken = {other.face for other in settings.shots if other.face is not None}
         template = settings.template
-        if template is not None and template not in taken and template.name in scene.objects:
+        if template not in taken and in_scene(scene, template):
             shot.face = template
         else:
             source = read(absolute(settings.actor))
             shot.face = scene_io.build_object(f"{settings.actor_name} {shot.name}", source.template, _masks(source))
             scene_io.place(scene, shot.face, source.unit)
         to_collection(scene, shot, shot.face)
-    outputs.check_face(shot.face, settings.topology, read(absolute(settings.actor)).template)
+    outputs.check_face(shot.face, settings.topology, lambda: read(absolute(settings.actor)).template)
     return shot.face
+
+
+def in_scene(scene: bpy.types.Scene, object: bpy.types.Object | None) -> bool:
+    """Whether an object is there for the artist: one that was deleted lives on while a shot names it."""
+    return object is not None and scene in object.users_scene
 
 
 def collection(scene: bpy.types.Scene, shot) -> bpy.types.Collection:
@@ -136,9 +141,10 @@ def collection(scene: bpy.types.Scene, shot) -> bpy.types.Collection:
 def to_collection(scene: bpy.types.Scene, shot, object: bpy.types.Object) -> None:
     """Move an object into the shot's collection."""
     target = collection(scene, shot)
-    for other in list(object.users_collection):
-        if other is not target:
-            other.objects.unlink(object)
+    if len(object.users_scene) < 2:  # not from under a linked copy of the scene
+        for other in list(object.users_collection):
+            if other is not target:
+                other.objects.unlink(object)
     if object.name not in target.objects:
         target.objects.link(object)
 

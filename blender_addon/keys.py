@@ -296,11 +296,14 @@ def changed_frames(stage: Stage) -> Generator[bool, None, dict[int, np.ndarray]]
     return found
 
 
-def check_writable(face: bpy.types.Object, in_any_mode: bool = False) -> None:
-    """Raise UnderstudyError if a face is linked, or being edited."""
+def check_writable(face: bpy.types.Object, in_any_mode: bool = False, mesh: bool = True) -> None:
+    """Raise UnderstudyError if a face is linked, or being edited.
+
+    mesh : its mesh as well, which shape keys need; a modifier is the object's alone.
+    """
     if face.type != "MESH":
         raise UnderstudyError(f"{face.name} is no mesh.")
-    for data in (face, face.data):
+    for data in (face, face.data) if mesh else (face,):
         if data.library is not None:
             raise UnderstudyError(f"{data.name} is linked from {data.library.filepath} and cannot be changed here. "
                                   "Make it local, or make a library override of the object and its mesh.")

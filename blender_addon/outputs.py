@@ -5,7 +5,8 @@ switch goes through it: the old form is taken off, what the artist had changed i
 cache, sculpted frames as corrections), then the new one is put on.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import bpy
 
@@ -21,6 +22,7 @@ from .timing import mapping
 
 __all__ = ["attach_cache", "refresh"]  # part of what the rest of the add-on calls here
 
+GROWING = "understudy_growing"  # custom property of a face that plays a cache which is still written
 FORMS = {"MESH_CACHE": "Mesh Cache", "BASIS": "Basis Keys", "FRAMES": "Frame Keys"}
 KEYFRAME, BLOCK = 72, 300  # bytes that a .blend takes for a keyframe and, beside its coordinates, for a shape key
 
@@ -36,8 +38,8 @@ def show(scene: bpy.types.Scene, shot, form: str) -> Generator[bool, None, list[
     if not shot.solved or shot.face is None:
         raise UnderstudyError(f"{shot.name} is not solved yet.")
     face = shot.face
-    check_writable(face)
     notes, now = [], keys.note(face)
+    check_writable(face, mesh=form != "MESH_CACHE" or now.get("form") in ("BASIS", "FRAMES"))
     if form != "MESH_CACHE":
         keys.refuse_absolute(face)
     if form != "MESH_CACHE" or now.get("form") in ("BASIS", "FRAMES"):
@@ -48,13 +50,18 @@ def show(scene: bpy.types.Scene, shot, form: str) -> Generator[bool, None, list[
         except UnderstudyError:
             stage.shot.output = keys.note(stage.face).get("form") or "MESH_CACHE"
             raise
-    elif modifier_of(face) is not None:  # a solve that came to nothing may have shown itself
-        attach_cache(face, absolute(shot.cache), mapping(scene, shot), shot.solved_first)
-        switch_off(face)
     scene, shot = stage.scene, stage.shot
+    settle(scene, shot)  # a solve that came to nothing may have shown itself
     shot.output = form
     retime(scene, shot)
-    return notes
+    return notes + _overruled(shot.face)
+
+
+def _overruled(face: bpy.types.Object) -> list[str]:
+    """What else on a face says where its vertices are, and so hides the solve, as sentences."""
+    return [f"{modifier.name} on {face.name} is another Mesh Cache, which hides the solve. Turn it off or remove it."
+            for modifier in face.modifiers if modifier.type == "MESH_CACHE" and modifier != modifier_of(face)
+            and modifier.show_viewport and modifier.deform_mode == "OVERWRITE" and modifier.factor == 1]
 
 
 def retime(scene: bpy.types.Scene, shot) -> None:
@@ -74,16 +81,45 @@ def retime(scene: bpy.types.Scene, shot) -> None:
     shot.solved_ratio = frames.ratio
 
 
+def show_growing(scene: bpy.types.Scene, shot, path: Path, first: int) -> None:
+    """Let a face play a mesh cache that is still being written; `settle`, `show` and `clear` end that.
+
+    first : source frame of the cache's first sample.
+    """
+    if GROWING not in shot.face:
+        shot.face[GROWING] = True
+    attach_cache(shot.face, path, mapping(scene, shot), first)
+
+
+def settle(scene: bpy.types.Scene, shot) -> None:
+    """Show the shot's own solve, or none, on a face that plays what once was being written.
+
+    Undo, or a file that was saved in the middle of a solve, brings such faces back.
+    """
+    face = shot.face
+    if face is None or GROWING not in face or face.mode != "OBJECT":
+        return
+    del face[GROWING]
+    if not shot.solved:
+        clear(scene, shot)
+        return
+    attach_cache(face, absolute(shot.cache), mapping(scene, shot), shot.solved_first)
+    if keys.note(face).get("form") in ("BASIS", "FRAMES"):
+        switch_off(face)
+
+
 def clear(scene: bpy.types.Scene, shot) -> None:
     """Take the solve off a face; the artist's shape keys, corrections and modifiers stay."""
     face = shot.face
     if face is not None:
-        check_writable(face)
-        keys.strip(face)
+        check_writable(face, mesh=bool(keys.ours(face)))
+        if keys.ours(face):
+            keys.strip(face)
         modifier = modifier_of(face)
         if modifier is not None:
             face.modifiers.remove(modifier)
         keys.forget_form(face)
+        face.pop(GROWING, None)
     shot.cache, shot.solved_first, shot.solved_last = "", 0, -1
 
 
@@ -110,11 +146,11 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def check_face(face: bpy.types.Object, topology: str, template: Mesh | None = None) -> None:
+def check_face(face: bpy.types.Object, topology: str, template: Callable[[], Mesh] | None = None) -> None:
     """Raise UnderstudyError if a face cannot carry a solve of that topology, saying what differs from the template."""
-    check_writable(face, in_any_mode=True)
+    check_writable(face, in_any_mode=True, mesh=False)
     mesh = mesh_of(face)
     if mesh.hash != topology:
-        difference = describe_difference(mesh, template) if template is not None else "its vertices or faces differ"
+        difference = describe_difference(mesh, template()) if template is not None else "its vertices or faces differ"
         raise UnderstudyError(f"{face.name} is not the mesh that the actor was trained on: {difference}. Solves move "
                               "vertices by their order; use the actor's template, or undo what changed the mesh.")

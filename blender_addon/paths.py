@@ -18,7 +18,9 @@ OPTIONS = ({"PATH_SUPPORTS_BLEND_RELATIVE"}
 
 
 def absolute(path: str) -> Path:
-    """A path of the .blend as the system knows it."""
+    """A path of the .blend as the system knows it. One that begins with // may have been written on Windows."""
+    if path.startswith("//"):
+        path = path.replace("\\", "/")
     return Path(os.path.normpath(bpy.path.abspath(path)))
 
 
@@ -50,7 +52,7 @@ def stamp(path: Path) -> str:
 def _each(change: Callable[[str], str]) -> None:
     for scene in bpy.data.scenes:
         settings = scene.understudy
-        shots = ((shot, ("footage", "cache")) for shot in settings.shots)
+        shots = ((shot, ("footage", "cache", "head")) for shot in settings.shots)
         for owner, names in ((settings, ("actor", "model")), *shots):
             for name in names:
                 old = getattr(owner, name)

@@ -12,6 +12,7 @@ import bpy
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..core.errors import UnderstudyError
+from ..core.files import make_folder
 from . import ROOT_PACKAGE, paths, runtime
 
 PYTHON = "UNDERSTUDY_PYTHON"  # environment: the worker's interpreter, for farms and scripts without preferences
@@ -98,9 +99,7 @@ def user_folder(name: str) -> Path:
     try:
         return Path(bpy.utils.extension_path_user(ROOT_PACKAGE, path=name, create=True))
     except ValueError:  # not installed as an extension
-        folder = Path(tempfile.gettempdir(), "understudy", name)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return make_folder(Path(tempfile.gettempdir(), "understudy", name))
 
 
 @contextlib.contextmanager

@@ -162,6 +162,7 @@ class UnderstudyScene(bpy.types.PropertyGroup):
     crop: FloatVectorProperty(
         name="Crop", size=4, min=0, precision=1,
         description="Left, top, width and height in pixels of the part of the picture that the network sees")
+    rate: FloatProperty()  # frames a second of the scene when all shots followed it
     template: PointerProperty(name="Template", type=bpy.types.Object, poll=_is_mesh)
     cache_folder: StringProperty(
         name="Cache Folder", subtype="DIR_PATH", options=paths.OPTIONS,

@@ -1,7 +1,7 @@
 """Work that goes on while the artist does: one timer looks how far the workers are and brings the scene up to date.
 
 Timers do not run in background mode; there `finish` does what the timer would. Long work on the scene is a generator
-that yields WAIT or WORK. Nothing of the scene is held over a yield: undo may have replaced it meanwhile.
+that yields WAIT, WORK or LATER. Nothing of the scene is held over a yield: undo may have replaced it meanwhile.
 """
 
 import atexit
@@ -26,7 +26,8 @@ TICK = 0.1     # s between looks
 QUICK = 0.02   # s between looks when something is expected at any moment
 REDRAW = 0.25  # s between pictures of progress: each costs the time of drawing a whole sidebar
 BUDGET = 0.02  # s of work on the scene in one go, so that the window stays live
-WAIT, WORK = False, True  # what generators yield: nothing to do now, or more to do at once
+# What generators yield: nothing to do now, more to do at once, or nothing until the artist has done something.
+WAIT, WORK, LATER = "wait", "work", "later"
 
 epoch = 0  # counts the times that undo, redo or loading may have replaced the scene
 
@@ -102,6 +103,8 @@ def tick() -> float | None:
             step = next(_tasks[0], None)
         if step is None:
             _tasks.pop(0)
+        elif step == LATER:
+            _tasks.append(_tasks.pop(0))
         delay = QUICK
         redraw(at_once=step is None)
     elif "solver" in _services and time.monotonic() > _used + 60 * preferences().idle_minutes:

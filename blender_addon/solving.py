@@ -1,8 +1,11 @@
 """A solve, from the click to the mesh: what pump.py goes on with, a step at a time."""
 
+import contextlib
+import glob
 import os
 import re
 import shutil
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,17 +13,23 @@ from pathlib import Path
 
 import bpy
 
+from ..core.actor import RESERVED
 from ..core.errors import Cancelled, UnderstudyError
+from ..core.events import job_state
 from ..core.files import make_folder
-from ..core.jobs import RunningJob
+from ..core.jobs import RunningJob, sentence
 from ..core.solved import Solved, read_solved
 from . import faces, outputs, pump, runtime
+from .keys import check_writable
 from .paths import absolute, relative, stamp
 from .preferences import cache_folder, preferences, worker
-from .pump import WAIT, WORK
+from .pump import LATER, WAIT, WORK
 from .runtime import Run
 from .timing import mapping
 
+ELSEWHERE = "Choose a cache folder that can be written, in the Files panel or in the preferences."
+NAME_LIMIT = 48  # letters of a shot's name in its files: up to 4 bytes each, and file systems take 255
+PATH_LIMIT = 1000  # bytes of a path that Blender keeps
 VERSION = re.compile(r"\.v(\d+)\.[^.]+$")  # of a cache: take.v003.pc2
 
 
@@ -48,6 +57,9 @@ def reason_not_to(scene: bpy.types.Scene, shot) -> str:
     run = runtime.run_of(shot.uid)
     if run is not None and run.active:
         return f"{shot.name} is being solved"
+    mark = runtime.marks.get(shot.uid)
+    if mark is not None and mark.active:
+        return f"{shot.name} is being marked as cleaned"
     return ""
 
 
@@ -70,7 +82,8 @@ def identify(scene: bpy.types.Scene, shot) -> None:
     if found is not None and found[0] != scene:
         collection = faces.collection(scene, shot)
         shot.uid = uuid.uuid4().hex
-        collection["understudy_shot"] = shot.uid
+        if collection not in found[0].collection.children_recursive:  # as in a linked copy
+            collection["understudy_shot"] = shot.uid
 
 
 def find(uid: str):
@@ -85,6 +98,10 @@ def find(uid: str):
 def stale(settings, shot) -> str:
     """Why the solve of a shot is out of date, in words; empty if it is not."""
     if not shot.solved:
+        return ""
+    if shot.face is not None and len(shot.face.data.vertices) != settings.vertices:
+        return f"the mesh of {shot.face.name} has changed"
+    if not shot.solved_model:  # tracked elsewhere: there is nothing to solve again
         return ""
     if settings.model_sha256 and shot.solved_model != settings.model_sha256:
         return "solved by another model"
@@ -112,17 +129,22 @@ def _solve(run: Run, order: Order) -> Iterator[bool]:
         job, out, first, origin = _begin(run, order)
         yield from _watch(run, job, out, first, origin)
         kept = out.with_suffix(".json").is_file()
+        if not kept:
+            clear_away(out)
         yield from (_apply(run, out, order) if kept else _restore(run))
         _last_word(run, job)
         if run.state != "failed":
             shutil.rmtree(run.log.parent, ignore_errors=True)
     except Cancelled as stop:
         run.state, run.text = "cancelled", str(stop)
-    except UnderstudyError as error:
-        run.state, run.text = "failed", str(error)
+    except Exception as error:
+        run.state, run.text = "failed", sentence(error)
+        if not isinstance(error, UnderstudyError):
+            traceback.print_exception(error)  # on the console; others still have to be solved
     finally:
         if job is not None and not job.state.ended:
-            job.cancel()
+            with contextlib.suppress(UnderstudyError):
+                job.cancel()
 
 
 def _probe(run: Run) -> Iterator[bool]:
@@ -176,14 +198,17 @@ def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int, int]:
     scene, shot = _here(run)
     settings = scene.understudy
     faces.refresh_model(settings)
-    faces.ensure(scene, shot)
+    face = faces.ensure(scene, shot)
+    # Without a window nobody can leave Edit Mode.
+    check_writable(face, not bpy.app.background, mesh=(order.output or shot.output) != "MESH_CACHE")
     first = shot.first if order.first is None else order.first
     last = shot.last if order.last is None else order.last
     if not 0 <= first <= last < shot.frames:
         raise UnderstudyError(f"The range {first} to {last} is not in the footage of {shot.name}, whose frames are 0 "
                               f"to {shot.frames - 1}.")
     old = absolute(shot.cache)
-    part = shot.solved and old.is_file() and (first > shot.solved_first or last < shot.solved_last)
+    part = shot.solved and old.is_file() and (first > shot.solved_first or last < shot.solved_last) \
+        and shot.solved_last < shot.frames  # else the footage was replaced by a shorter one
     out, folder = _reserve(cache_folder(scene), shot.name)
     crop = settings.crop_of(shot)
     arguments = ["solve", absolute(settings.model), absolute(shot.footage), "--out", out, "--live", "--job", folder,
@@ -196,22 +221,52 @@ def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int, int]:
 
 def _reserve(folder: Path, name: str) -> tuple[Path, Path]:
     """A cache path of the next version that nobody else takes, and its job's folder, which exists from now on."""
-    make_folder(folder)
-    stem = re.sub(r"[^\w .-]", "_", name).strip(" .") or "shot"
+    try:
+        make_folder(folder)
+    except UnderstudyError as error:
+        raise UnderstudyError(f"{error} {ELSEWHERE}") from error
+    stem = file_stem(name)
+    _clear_away_dead(folder, stem)
     taken = [int(found[1]) for path in folder.iterdir()
              if path.name.startswith(f"{stem}.v") and (found := VERSION.search(path.name))]
     number = max(taken, default=0) + 1
     while True:
         job = folder / f"{stem}.v{number:03}.job"
+        if len(os.fsencode(relative(job))) > PATH_LIMIT:
+            raise UnderstudyError(f"The path of the solve is too long for Blender: {job}. {ELSEWHERE}")
         try:
             os.mkdir(job)  # fails if another Blender was faster
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise UnderstudyError(f"Cannot write solves to {folder}: {error.strerror}. Choose a cache folder that can "
-                                  "be written, in the Shot panel or in the preferences.") from error
+            raise UnderstudyError(f"Cannot write solves to {folder}: {error.strerror}. {ELSEWHERE}") from error
         else:
             return job.with_suffix(".pc2"), job
+
+
+def file_stem(name: str) -> str:
+    """What the files of a shot begin with: its name, as every system takes it."""
+    stem = re.sub(r"[^\w .-]", "_", name)[:NAME_LIMIT].strip(" .") or "shot"
+    return f"_{stem}" if stem.split(".")[0].rstrip().upper() in RESERVED else stem
+
+
+def clear_away(out: Path) -> None:
+    """Remove what a solve that ended without a last word has left: half a cache, and what was not to be seen yet."""
+    left = list(out.parent.glob(f".{glob.escape(out.stem)}.*"))
+    if not out.with_suffix(".json").is_file():
+        left += [out, out.with_suffix(".npy")]
+    for path in left:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _clear_away_dead(folder: Path, stem: str) -> None:
+    """Remove what earlier solves of a shot have left that ended together with their Blender, or whose log is read."""
+    for job in folder.glob(f"{glob.escape(stem)}.v*.job"):
+        with contextlib.suppress(UnderstudyError):
+            if job_state(job).ended:
+                clear_away(job.with_suffix(".pc2"))
+                shutil.rmtree(job, ignore_errors=True)
 
 
 def _watch(run: Run, job: RunningJob, out: Path, first: int, origin: int) -> Iterator[bool]:
@@ -247,7 +302,7 @@ def _show_growing(run: Run, out: Path, origin: int, new: int) -> bool:
     if shot.face is None or shot.face.mode != "OBJECT":
         return False
     frames = mapping(scene, shot)
-    outputs.attach_cache(shot.face, out, frames, origin)
+    outputs.show_growing(scene, shot, out, origin)
     if frames.source(scene.frame_current) > new - 1:  # what was solved before does not change any more
         outputs.refresh(shot.face)
     return True
@@ -275,13 +330,13 @@ def _restore(run: Run) -> Iterator[bool]:
 
 
 def _when_free(run: Run) -> Iterator[bool]:
-    """Wait while the artist edits or sculpts the face."""
+    """Wait while the artist edits or sculpts the face; other shots go on meanwhile."""
     while True:
         face = _here(run)[1].face
         if face is None or face.mode == "OBJECT":
             return
-        run.text = f"Leave the {face.mode.replace('_', ' ').title()} Mode of {face.name} to go on"
-        yield WAIT
+        run.text = f"Leave the {face.mode.replace('_', ' ').title()} Mode of {face.name} to see the solve"
+        yield LATER
 
 
 def _show(run: Run, output: str | None) -> Iterator[bool]:
@@ -292,12 +347,15 @@ def _show(run: Run, output: str | None) -> Iterator[bool]:
         if not shot.solved:
             outputs.clear(scene, shot)
             return
-        for _ in outputs.show(scene, shot, output or shot.output):
+        faces.ensure(scene, shot)  # it may have been deleted, or edited, meanwhile
+        steps = outputs.show(scene, shot, output or shot.output)
+        while pump.epoch == epoch:
+            try:
+                next(steps)
+            except StopIteration as end:
+                run.warnings += end.value
+                return
             yield WORK
-            if pump.epoch != epoch:
-                break
-        else:
-            return
 
 
 def _keep(shot, solved: Solved) -> None:

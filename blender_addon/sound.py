@@ -86,8 +86,7 @@ def match_scene(scene: bpy.types.Scene, shot) -> None:
     first, last = timing.scene_range(scene, shot)
     # rates are rounded to float32: 10.9999 is 11
     scene.frame_start, scene.frame_end = max(math.floor(first + 0.01), 0), max(math.ceil(last - 0.01), 1)
-    for other in scene.understudy.shots:
-        follow.timing(scene, other)
+    follow.rate(scene)
 
 
 def _rate(fps: float) -> tuple[int, float]:

@@ -17,7 +17,7 @@ from ..core.files import atomic, write_json
 from ..core.meshcache import cache_writer
 from ..core.modelfile import ModelFile
 from ..core.solved import Solved, read_solved
-from . import curves, edits, keys, runtime, skin
+from . import curves, edits, keys, skin
 from .modifier import attach_cache, match_deform_mode, modifier_of, switch_off
 from .paths import absolute, relative
 from .scene_io import file_name, mesh_of, positions, set_positions
@@ -30,7 +30,7 @@ SCRATCH = "understudy_scratch"      # custom property of what is made to evaluat
 
 
 def switch(stage: Stage, form: str, notes: list[str]) -> Iterator[bool]:
-    """Bring a face into a form. What the artist should know is added to `notes`, and to the warnings of a run."""
+    """Bring a face into a form. What the artist should know is added to `notes`."""
     solved = _read(stage)
     parts = None
     if form == "BASIS":  # fails, if at all, before anything has changed
@@ -45,9 +45,6 @@ def switch(stage: Stage, form: str, notes: list[str]) -> Iterator[bool]:
         yield from _to_basis(stage, solved, *parts, carry, notes)
     elif form == "FRAMES":
         yield from _to_frames(stage)
-    run = runtime.run_of(stage.shot_uid)
-    if run is not None:
-        run.warnings += notes
 
 
 def next_version(path: Path) -> Path:

@@ -119,7 +119,7 @@ def test_a_solve_shows_while_it_is_written_and_leaves_nothing_if_it_fails(stand,
     before = look(stand.face, 104)
     other = stand.folder / "take ä.v002.pc2"
     other.write_bytes(stand.cache.read_bytes()[:32] + (stand.samples + 1).tobytes())
-    outputs.attach_cache(stand.face, other, mapping(stand.scene, stand.shot), stand.first)
+    outputs.show_growing(stand.scene, stand.shot, other, stand.first)
     assert np.array_equal(look(stand.face, 104), stand.samples[3] + 1)
     other.unlink()
     show(stand, form)
@@ -248,7 +248,7 @@ def test_another_mesh_is_refused_before_anything_is_written(stand):
     other = scene_io.build_object("Other", stands.grid(5), {})
     bpy.context.scene.collection.objects.link(other)
     with pytest.raises(UnderstudyError, match="25 against 81 vertices"):
-        outputs.check_face(other, stand.template.hash, stand.template)
+        outputs.check_face(other, stand.template.hash, lambda: stand.template)
     stand.shot.face = other
     with pytest.raises(UnderstudyError, match="solved for another mesh than Other"):
         show(stand, "BASIS")
@@ -274,7 +274,7 @@ def test_linked_face_is_refused(stand, tmp_path):
     with bpy.data.libraries.load(str(tmp_path / "lib.blend"), link=True) as (_, target):
         target.objects = ["Zoë"]
     with pytest.raises(UnderstudyError, match="linked from .*lib.blend.*Make it local"):
-        outputs.check_face(target.objects[0], stand.template.hash, stand.template)
+        outputs.check_face(target.objects[0], stand.template.hash, lambda: stand.template)
 
 
 def test_face_in_edit_mode_is_refused(stand):
