@@ -524,7 +524,9 @@ def serve(arguments: list[str]) -> None:
     os.environ[STARTED] = "served"
     with noise_to(folder / "log.txt"):
         code, told = attempt(arguments)
-    if not told:  # it failed before its job began; a folder that cannot be written ends this process, which is seen too
+    # It failed before its job began, or had no room for its last word. Without a folder to write to, this process ends,
+    # which is seen too.
+    if not told:
         with contextlib.suppress(UsageError), Job(folder, arguments[0]):
             if code:
                 raise UsageError(next(iter(Watcher(folder).log_tail(1)), f"It ended with exit code {code}."))
@@ -589,11 +591,14 @@ def run_job(options: argparse.Namespace, folder: Path | str, command: str, work:
             for listener in listeners:
                 listener(event)
 
-        with Job(folder, command, show=show, version=__version__) as job:
-            options.told = True  # from here on, the job's own last word says it
-            faulthandler.enable(2, all_threads=False)  # a crash in C code leaves its Python lines in the log
-            prepare()
-            text = work(job)
+        job = Job(folder, command, show=show, version=__version__)
+        try:
+            with job:
+                faulthandler.enable(2, all_threads=False)  # a crash in C code leaves its Python lines in the log
+                prepare()
+                text = work(job)
+        finally:
+            options.told = job.told
     if not options.json:
         print(text)
 

@@ -98,6 +98,7 @@ class Job(Reporter):
     def __init__(self, folder: Path | str, command: str, show: Callable[[dict], None] | None = None, **about: object):
         self.folder = Path(folder)
         self.results: dict[str, object] = {}
+        self.told = False  # whether the folder has its last word; not if the disk is full
         self._hello = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), **about}
         self._show = show
         self._lock = threading.Lock()
@@ -132,13 +133,13 @@ class Job(Reporter):
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if error is None:
-            self._event("done", **self.results)
+            self.told = self._event("done", **self.results)
         elif isinstance(error, (Cancelled, KeyboardInterrupt)):
-            self._event("cancelled", text=str(error) or "Cancelled.")
+            self.told = self._event("cancelled", text=str(error) or "Cancelled.")
         else:
             if not isinstance(error, UnderstudyError):
                 self._log("".join(traceback.format_exception(error)))
-            self._event("failed", text=sentence(error, self.folder))
+            self.told = self._event("failed", text=sentence(error, self.folder))
         with self._lock:
             self._ended.set()
             os.close(self._file)
@@ -185,10 +186,13 @@ class Job(Reporter):
             self.status("Stopping.")
         return self._stop
 
-    def _event(self, kind: str, /, **fields: object) -> None:
+    def _event(self, kind: str, /, **fields: object) -> bool:
+        """Write an event; returns whether it is there whole."""
         with self._lock, contextlib.suppress(OSError):  # a full disk must not hide what the job itself has to say
             if not self._ended.is_set():
                 self._append(kind, fields)
+                return not self._torn
+        return False
 
     def _append(self, kind: str, fields: dict) -> None:
         head = {"type": kind, "time": time.time()}
@@ -317,7 +321,8 @@ class RunningJob(Watcher):
             return f"It did not stop within {self._grace:g} s and was killed."
         code = self.process.returncode
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        last = next(iter(self.log_tail(1)), "(nothing)")
+        lines = self.log_tail()[::-1] or ["(nothing)"]
+        last = next((line for line in lines if line.startswith("understudy: ")), lines[0])  # ours, else anybody's
         return f"The process {how} without a last word. The last line of {self.log}: {last}"
 
 
