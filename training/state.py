@@ -77,8 +77,8 @@ class State:
         try:
             if self.device.type == "cuda" and len(batch) == self.whole == self.at_once:
                 self._warm += 1  # cuDNN chooses its kernels in the first steps
-                if self._graph is None and self._warm > WARM_STEPS:
-                    self._graph = _Graph(self._loss, batch.to(self.device), keep, self.parameters)
+                if self._warm == WARM_STEPS:
+                    self._make_graph(batch, keep)
                 if self._graph is not None:
                     return self._graph.run(batch, keep, self.parameters)
             self.optimizer.zero_grad()
@@ -103,6 +103,12 @@ class State:
         self.notice(f"The memory of {self.device} is too small for {frames} frames at once. Training goes on with "
                     f"{self.at_once} at once, which changes the speed, not the result.")
         return None
+
+    def _make_graph(self, batch: Batch, keep: torch.Tensor) -> None:
+        try:
+            self._graph = _Graph(self._loss, batch.to(self.device), keep, self.parameters)
+        except RuntimeError as error:  # too little memory for the graph's own, or a driver that cannot
+            self.notice(f"Training goes on without a CUDA graph, more slowly: {str(error).splitlines()[0]}")
 
     def _loss(self, batch: Batch, keep: torch.Tensor) -> torch.Tensor:
         """The loss of some frames, as their share of the step's; adds to the gradients."""
