@@ -1,5 +1,6 @@
 """`blender -b scene.blend -c understudy ...`: what pipeline people run."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -89,3 +90,14 @@ def test_a_shot_that_fails_does_not_stop_the_others(scene, folder, capsys):
     code, events = run(capsys, "solve", "--all")
     ends = {event["shot"]: event["type"] for event in events if event["type"] in ("done", "failed")}
     assert code == 1 and ends == {"take one": "failed", "second": "done"}
+
+
+def test_the_documented_script(folder, worker_python, monkeypatch):
+    path = Path(__file__).parents[2] / "docs" / "solve_in_bpy.py"
+    spec = importlib.util.spec_from_file_location("solve_in_bpy", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setenv("UNDERSTUDY_PYTHON", str(worker_python))
+    script.solve(folder / "actor", folder / "take one.mp4", folder / "out.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "out.blend"))
+    assert bpy.context.scene.understudy.shot.solved
