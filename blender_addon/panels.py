@@ -94,6 +94,9 @@ class UNDERSTUDY_PT_shots(Panel, bpy.types.Panel):
 def draw_footage(layout: bpy.types.UILayout, shot) -> None:
     """The footage of a shot and what is known of it."""
     row = layout.row(align=True)
+    row.prop(shot, "role", text="")
+    row.prop(shot, "status", text="")
+    row = layout.row(align=True)
     row.prop(shot, "footage", text="")
     row.operator("understudy.shot_probe", text="", icon="FILE_REFRESH")
     if text := runtime.footage_text.get(shot.uid):
@@ -269,7 +272,7 @@ class UNDERSTUDY_PT_files(ShotPanel, bpy.types.Panel):
         layout.prop(settings, "cache_folder", text="")
         if settings.shot.solved:
             layout.label(text=settings.shot.cache.replace("\\", "/").rpartition("/")[2], icon="FILE_CACHE")
-            layout.label(text=f"Solved by {settings.shot.solved_by}")
+            layout.label(text=f"Model {settings.shot.solved_model[:7]}, {settings.shot.solved_by}")
         column = layout.column(align=True)
         column.operator("understudy.collect", icon="PACKAGE")
         column.operator("understudy.caches_remove_unused", icon="TRASH")
