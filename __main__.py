@@ -113,7 +113,7 @@ def common_options() -> argparse.ArgumentParser:
 
 
 def add_actor_commands(command: Callable) -> None:
-    """new, add-shot, check: the actor folder."""
+    """new, add-shot, check, runs: the actor folder."""
     new = command("new", run_new, "make an actor folder from a template mesh",
                   "All shots of the actor have the template's vertex order. VERTICES is a file of vertex numbers that "
                   "count from 0: .npy, or text.",
@@ -153,6 +153,11 @@ def add_actor_commands(command: Callable) -> None:
                           "Minutes by kind against the paper's 10 % expressions, 30 % pangrams and 60 % in character, "
                           "how far each region moves, poses that repeat others, suspicious frames.", "otto")
     composition.add_argument("folder", metavar="DIR", help="the actor folder")
+
+    runs = command("runs", run_runs, "list the training runs of an actor, the newest first",
+                   "State, length, data and validation RMSE of each; --json also tells the errors by shot, role and "
+                   "region.", "otto", "otto --json")
+    runs.add_argument("folder", metavar="ACTOR", help="the actor folder")
 
 
 def add_job_commands(command: Callable) -> None:
@@ -334,6 +339,15 @@ def run_composition(options: argparse.Namespace) -> None:
     answer(options, "\n".join(found.lines()), **found.to_json())
 
 
+def run_runs(options: argparse.Namespace) -> None:
+    from .core.actor import Actor
+    from .core.runs import describe, list_runs
+
+    runs = list_runs(Actor.load(options.folder).folder)
+    answer(options, "\n".join(map(describe, runs)) or f"{options.folder} has no runs yet.",
+           runs=[run.facts() for run in runs])
+
+
 def answer(options: argparse.Namespace, text: str, **results: object) -> None:
     """What a command without a job folder has to say."""
     from .core.jobs import plain
@@ -421,6 +435,8 @@ def run_sample(options: argparse.Namespace) -> None:
 def run_train(options: argparse.Namespace) -> None:
     from .core.actor import Actor
     from .core.errors import UnderstudyError, UsageError
+    from .core.jobs import STARTED
+    from .core.process import step_back
 
     Actor.load(options.folder)  # says what is wrong before a run folder is made
     changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
@@ -429,6 +445,8 @@ def run_train(options: argparse.Namespace) -> None:
         raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")
     if options.resume and not (Path(options.resume) / "config.json").is_file():
         raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
+    if STARTED in os.environ:  # by a program with a window, which has to stay live
+        step_back()
     folder = Path(options.resume or options.run_folder
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 

@@ -1,4 +1,4 @@
-"""Makes an actor with two cleaned shots of 16 frames, whose mouth follows a bright bar: `python make_trainable.py DIR`."""
+"""Makes an actor with two cleaned shots of 16 frames, whose mouth follows a bright bar: `make_trainable.py DIR`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training from Blender, with a real trainer: begun, watched, stopped, found again, its model used, compared, deleted."""
+"""Training from Blender, with a real trainer: begin, watch, stop, find again, use its model, compare, delete."""
 
 import json
 import shutil

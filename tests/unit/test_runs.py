@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from understudy.__main__ import main
 from understudy.core import plot, runs
 from understudy.core.actor import Actor
 from understudy.core.runs import Run, list_runs
@@ -120,6 +121,17 @@ def test_newest_first(tmp_path):
     for name, when in (("b", 10.0), ("a", 30.0), ("c", 20.0)):
         write(tmp_path / "runs" / name, {**HELLO, "time": when})
     assert [run.name for run in list_runs(tmp_path)] == ["a", "c", "b"]
+
+
+def test_command(actor, capsys):
+    assert main(["runs", str(actor)]) == 0 and "no runs yet" in capsys.readouterr().out
+    write(actor / "runs" / "a", *DONE, config=CONFIG)
+    assert main(["runs", str(actor)]) == 0
+    assert "done, 0.1 min of 4 min, 2.60 mm" in capsys.readouterr().out
+    assert main(["runs", str(actor), "--json"]) == 0
+    listed, = json.loads(capsys.readouterr().out)["runs"]
+    assert listed["errors"]["shots"] == {"talk": 1.6, "facs": 3.1} and listed["images"] == 200
+    assert main(["runs", str(actor / "nowhere")]) == 1
 
 
 def test_what_a_model_tells(tmp_path, small_model):
