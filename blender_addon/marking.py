@@ -111,6 +111,7 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
     """Write what the face shows into the actor folder, then the facts into the shot."""
     scene, shot = stage.scene, stage.shot
     actor = Actor.load(absolute(scene.understudy.actor))
+    yield WORK
     if actor.template.hash != scene.understudy.topology:
         raise UnderstudyError(f"The template in {actor.folder} is another one now. Open the actor again.")
     for name in ("role", "split"):
@@ -127,8 +128,8 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
     stabiliser = actor.stabiliser if order.stabilise and len(actor.stabiliser) else None
     if stabiliser is not None:
         check_stabiliser(actor.template.vertices, stabiliser)
-    with write_shot(actor, entry, run.total) as writer, _prepared(stage, actor, run):
-        motions, motion = yield from _frames(stage, run, actor, stabiliser, writer, first)
+    with write_shot(actor, entry, run.total) as write, _prepared(stage, actor, run):
+        motions, motion = yield from _frames(stage, run, actor, stabiliser, write, first)
         found = suspicions(motions.steps, motions.bends, size_of(actor.template.vertices), first)
         run.warnings += sentences(found, actor.millimetres)
         entry.provenance = _provenance(shot, motion, actor, run.warnings)
@@ -140,7 +141,7 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
         run.text += " " + describe(motion, actor.template.vertices[stabiliser].mean(0), actor.millimetres)
 
 
-def _frames(stage: Stage, run: Run, actor: Actor, stabiliser: np.ndarray | None, writer, first: int,
+def _frames(stage: Stage, run: Run, actor: Actor, stabiliser: np.ndarray | None, write, first: int,
             ) -> Generator[str, None, tuple[Motions, Motion | None]]:
     """Play the shot and write what its face shows, stabilised, in blocks."""
     epoch, began, template = pump.epoch, time.monotonic(), actor.template.vertices
@@ -167,7 +168,7 @@ def _frames(stage: Stage, run: Run, actor: Actor, stabiliser: np.ndarray | None,
                 parts.append(fit(positions[:, stabiliser], template[stabiliser]))
                 positions = parts[-1].take_out(positions)
             motions.feed(positions[:, watched])
-            writer.write(positions)
+            write(positions)
         run.done = source - first + 1
         run.rate = run.done / max(time.monotonic() - began, 1e-3)
         run.left, run.text = (run.total - run.done) / run.rate, f"Looking at frame {source}"

@@ -6,14 +6,16 @@ since a training run may be reading it.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from .actor import VERTICES, Actor, Shot, check_shot_name, check_vertices, new_folder, stored_path
 from .errors import UnderstudyError
 from .files import check_space
-from .meshcache import CacheWriter, cache_writer, read_cache
+from .meshcache import CacheWriter, cache_writer, check_finite, read_cache
 
 
 def shot_for(actor: Actor, name: str, footage: Path) -> Shot:
@@ -33,28 +35,28 @@ def shot_for(actor: Actor, name: str, footage: Path) -> Shot:
 
 
 @contextlib.contextmanager
-def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[CacheWriter]:
+def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[Callable[[np.ndarray], None]]:
     """Write the `count` samples of a shot of `shot_for`, in constant memory. Its other fields may still be changed.
 
-    When the block ends, the vertices are checked and the shot is the actor's. If it fails, or the check does, all is
-    as before. Raises UnderstudyError.
+    Yields what takes the samples, (n, V, 3), in order. When the block ends, the vertices are checked and the shot is
+    the actor's. If it fails, or the check does, all is as before. Raises UnderstudyError.
     """
-    vertices = len(actor.template.vertices)
+    name, vertices = f"The shot {shot.name}", len(actor.template.vertices)
     check_space(actor.folder, 12 * vertices * count + (1 << 20))
     if not (shot.folder / "shot.json").exists():
         with new_folder(shot.folder) as temporary:
             path = temporary / "vertices.pc2"
             with cache_writer(path, vertices, count) as writer:
-                yield writer
-            check_vertices(read_cache(path), actor.template, actor.unit, f"The shot {shot.name}")
+                yield lambda positions: _write(writer, positions, name)
+            check_vertices(read_cache(path), actor.template, actor.unit, name, finite=True)
             replace(shot, folder=temporary, file=path.name).save()
         shot = replace(shot, file=path.name)
     else:
         old, path = shot.cache, shot.folder / _next_file(shot.folder)
         try:
             with cache_writer(path, vertices, count) as writer:
-                yield writer
-            check_vertices(read_cache(path), actor.template, actor.unit, f"The shot {shot.name}")
+                yield lambda positions: _write(writer, positions, name)
+            check_vertices(read_cache(path), actor.template, actor.unit, name, finite=True)
             shot = replace(shot, file=path.name)
             shot.save()
         except BaseException:
@@ -63,6 +65,11 @@ def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[CacheWriter]:
         _remove(other for other in shot.folder.iterdir()
                 if VERTICES.fullmatch(other.name) and other not in (old, path))
     actor.shots = sorted([other for other in actor.shots if other.name != shot.name] + [shot], key=lambda one: one.name)
+
+
+def _write(writer: CacheWriter, positions: np.ndarray, name: str) -> None:
+    check_finite(positions, name, writer.written)
+    writer.write(positions)
 
 
 def samples(ranges: Iterable[tuple[int, int]], first: int, count: int) -> list[list[int]]:

@@ -61,14 +61,17 @@ def blocks(cache: np.ndarray, size: int = BLOCK) -> Iterator[tuple[int, np.ndarr
             yield first, np.asarray(cache[first:first + step], np.float32)
 
 
-def check_finite(cache: np.ndarray, name: object) -> None:
-    """Raise UnderstudyError naming the first frame and vertex of `cache` (N, V, 3) that is no finite number."""
+def check_finite(cache: np.ndarray, name: object, offset: int = 0) -> None:
+    """Raise UnderstudyError naming the first frame and vertex of `cache` (N, V, 3) that is no finite number.
+
+    offset : number of the first frame.
+    """
     for first, block in blocks(cache):
         bad = ~np.isfinite(block).all(axis=2)
         if bad.any():
             frame, vertex = np.unravel_index(np.argmax(bad), bad.shape)
-            raise UnderstudyError(f"{name}: the position of vertex {vertex} in frame {first + frame} is not a finite "
-                                  "number. Export it again.")
+            raise UnderstudyError(f"{name}: the position of vertex {vertex} in frame {offset + first + frame} is not a "
+                                  "finite number. Export it again.")
 
 
 @contextlib.contextmanager

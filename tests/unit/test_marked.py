@@ -33,9 +33,9 @@ def mark(actor, positions, **changes):
     shot = shot_for(actor, "take", actor.folder.parent / "take 1.mp4")
     for name, value in changes.items():
         setattr(shot, name, value)
-    with write_shot(actor, shot, len(positions)) as writer:
+    with write_shot(actor, shot, len(positions)) as write:
         for one in positions:
-            writer.write(one[None])
+            write(one[None])
     return Actor.load(actor.folder).shots[0]
 
 
@@ -72,8 +72,8 @@ def test_what_fails_leaves_all_as_it_was(actor, marked_before):
     with pytest.raises(UnderstudyError, match="is 100 times the size"):
         mark(actor, 100 * motion(actor))
     with pytest.raises(RuntimeError):
-        with write_shot(actor, shot_for(actor, "take", actor.folder.parent / "take 1.mp4"), 6) as writer:
-            writer.write(motion(actor)[:2])
+        with write_shot(actor, shot_for(actor, "take", actor.folder.parent / "take 1.mp4"), 6) as write:
+            write(motion(actor)[:2])
             raise RuntimeError("the artist stopped")
     assert {path: path.read_bytes() for path in actor.folder.rglob("*") if path.is_file()} == before
 
