@@ -53,6 +53,7 @@ def _model(actor: Actor, crop: Crop) -> Model:
     for name in (*CONVOLUTIONS, "fc"):
         nn.init.kaiming_normal_(getattr(network, name).weight, nonlinearity="relu")
     with torch.no_grad():
+        network.fc.weight.mul_(0.3)  # so that it moves, and errs in bfloat16, no more than a trained one
         network.output.weight.copy_(torch.from_numpy(basis.reshape(len(basis), -1).T))
         network.output.bias.copy_(torch.from_numpy(mean.reshape(-1)))
     return Model(actor.name, actor.unit, crop, actor.transfer, actor.template, actor.animated, actor.stabiliser,

@@ -217,6 +217,7 @@ def runs_on(known: list[str], major: int, minor: int) -> bool:
 
 def decide(torch, openvino, device: str, found: Findings) -> None:
     """Where a solve would run, by the rules of core/engine.py, which can be imported now."""
+    from .choice import machine_key, recall
     from .engine import pick_device, reduced_precision
     from .errors import UnderstudyError
 
@@ -234,6 +235,10 @@ def decide(torch, openvino, device: str, found: Findings) -> None:
     engine = f"{'OpenVINO' if package is openvino else 'torch'} {package.__version__.split('-')[0]}"
     place = gpu.name if gpu else f"the CPU with {found.cores} threads"
     found.ready, found.engine, found.device = True, engine, name
+    with contextlib.suppress(Exception):  # whatever is odd here keeps nobody from solving
+        measured = recall(machine_key(picked))
+        if measured is not None:
+            found.notes += [f"the last solve chose the engine {measured.text}", *measured.notes]
     found.verdict = f"Ready: solves on {place} ({name}) by {engine} in {precision}."
 
 

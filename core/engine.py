@@ -1,21 +1,31 @@
 """What runs the convolutions of a solve: PyTorch anywhere, OpenVINO on CPUs that have it installed.
 
-An engine is a function from (batch, 320, 240) uint8 inputs to (batch, 9720) float32 features. Its batch size is fixed:
-a short batch is filled up by the caller, so that a frame's result does not depend on how many others it came with.
+An engine is a function from (batch, 320, 240) uint8 inputs, a tensor on the device, to (batch, 9720) float32 features
+there. Its batch size is fixed: a short batch is filled up by the caller, so that a frame's result does not depend on
+how many others it came with. Which engine is the fastest is measured on the machine at hand (core/choice.py).
+
+TensorRT and ONNX Runtime are left out. On CPUs ONNX Runtime computes these convolutions in float32 alone, 40 and 56
+frames a second on two cores where OpenVINO's bfloat16 gives 266 and 400. On GPUs both would run the very same cuDNN and
+CUTLASS kernels for plain 3 x 3 convolutions as PyTorch's graphs below; published gains of TensorRT over PyTorch in the
+same precision come from launches that a graph saves as well, and from int8, which would leave the tolerance. Neither
+pays for gigabytes to install and minutes to build a plan for every GPU.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
 
 from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
-from .network import CONVOLUTIONS, FEATURES, Network
+from .network import CONVOLUTIONS, FEATURES, WIDTHS, Network
 
-ENGINES = ("auto", "torch", "openvino")
-Engine = Callable[[np.ndarray], torch.Tensor]
+ENGINES = ("auto", "torch", "compiled", "openvino")
+Engine = Callable[[torch.Tensor], torch.Tensor]
+NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PAD = {"cpu": 32, "cuda": 16}  # channels are padded to what vector registers and tensor cores take at once
 
 
 def pick_device(name: str) -> torch.device:
@@ -40,60 +50,138 @@ def reduced_precision(device: torch.device) -> bool:
     return False
 
 
-def make_engine(name: str, network: Network, whitening: tuple[float, float], device: torch.device, batch: int,
-                ) -> tuple[str, Engine]:
-    """The engine called `name`, and what a sidecar calls it. "auto": OpenVINO on a CPU if it is there, else PyTorch."""
+def candidates(name: str, device: torch.device) -> list[tuple[str, str]]:
+    """(engine, precision) of all that could run what is asked for with `name`, float32 of PyTorch last.
+
+    "compiled" is not among what "auto" tries: compiling takes a minute, and a compiler, for each batch size.
+    """
     if name not in ENGINES:
         raise UnderstudyError(f"There is no engine {name!r}; there are {', '.join(ENGINES)}.")
     if name == "openvino" and device.type != "cpu":
         raise UnderstudyError("OpenVINO solves on the CPU only. Choose --device cpu with it.")
-    features = _Features(network.eval(), whitening, reduced_precision(device))
-    if name == "openvino" or (name == "auto" and device.type == "cpu"):
-        try:
-            import openvino
-        except ImportError as error:
-            if name == "openvino":
-                raise UnderstudyError("OpenVINO is not installed here: pip install openvino.") from error
+    reduced = ["bf16"] if reduced_precision(device) else []
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        reduced.insert(0, "fp16")
+    engines = [name]
+    if name == "auto":
+        engines = ["openvino", "torch"] if device.type == "cpu" and _has_openvino() else ["torch"]
+    found = [(engine, precision) for engine in engines for precision in reduced or ["fp32"]]
+    return found if found[-1] == ("torch", "fp32") else [*found, ("torch", "fp32")]
+
+
+def _has_openvino() -> bool:
+    """Whether OpenVINO is installed; one that is broken counts, so that whoever tries it tells."""
+    try:
+        import openvino  # noqa: F401
+    except ModuleNotFoundError as error:
+        return error.name != "openvino"
+    except Exception:
+        return True
+    return True
+
+
+def make_engine(name: str, precision: str, network: Network, whitening: tuple[float, float], device: torch.device,
+                batch: int) -> Engine:
+    """One of `candidates`. Raises whatever its library does when it is not installed, broken, or lacks memory."""
+    with torch.inference_mode():
+        if name == "openvino":
+            return _openvino(network, whitening, precision, batch)
+        whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision])
+        if precision == "fp32":
+            layers = [_plain_layer(getattr(network, layer)) for layer in CONVOLUTIONS]
         else:
-            return _openvino(openvino, features, batch)
+            layers = _padded_layers(network, NUMBERS[precision], device, batch)
 
-    def run(inputs: np.ndarray) -> torch.Tensor:
-        with torch.inference_mode():
-            return features(torch.from_numpy(inputs).to(device, non_blocking=True))
+        def run(inputs: torch.Tensor) -> torch.Tensor:
+            x = whiten(inputs)
+            for layer in layers:
+                x = layer(x)
+            return x[:, :WIDTHS[-1]].float().flatten(1)
 
-    return f"torch {torch.__version__} {'bf16' if features.reduced else 'fp32'}", run
-
-
-class _Features(nn.Module):
-    """Whitening and the convolutions, as one module of uint8 pictures."""
-
-    def __init__(self, network: Network, whitening: tuple[float, float], reduced: bool):
-        super().__init__()
-        self.network, self.whitening, self.reduced = network, whitening, reduced
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        mean, deviation = self.whitening
-        return self.network.features((inputs[:, None].float() - mean) / deviation, self.reduced)
+    return torch.compile(run, mode="max-autotune-no-cudagraphs") if name == "compiled" else run
 
 
-def _openvino(openvino, features: _Features, batch: int) -> tuple[str, Engine]:
+def version(name: str, precision: str) -> str:
+    """What a sidecar calls an engine."""
+    if name == "openvino":
+        import openvino
+
+        return f"openvino {openvino.__version__.split('-')[0]} {precision}"
+    return f"{name} {torch.__version__} {precision}"
+
+
+def _whiten(inputs: torch.Tensor, whitening: tuple[float, float], kind: torch.dtype) -> torch.Tensor:
+    mean, deviation = whitening
+    return ((inputs[:, None].float() - mean) / deviation).to(kind).contiguous(memory_format=torch.channels_last)
+
+
+def _plain_layer(layer: torch.nn.Conv2d) -> Engine:
+    return lambda x: F.conv2d(x, layer.weight, layer.bias, layer.stride, 1).relu_()
+
+
+def _padded_layers(network: Network, kind: torch.dtype, device: torch.device, batch: int) -> list[Engine]:
+    """Convolutions with ReLU in one call each, in half precision, channels last, channels padded with zeros.
+
+    Padded channels stay exactly zero. Weights are converted, and on CPUs brought into oneDNN's order, once and here.
+    """
+    multiple, layers, inputs, size = PAD.get(device.type, 32), [], 1, (HEIGHT, WIDTH)
+    for name in CONVOLUTIONS:
+        layer = getattr(network, name)
+        outputs = -(-layer.out_channels // multiple) * multiple
+        # Permuted, because for one input channel torch takes any memory for channels last, and oneDNN does not.
+        weight = torch.zeros((outputs, 3, 3, inputs), dtype=kind, device=device)
+        weight[:layer.out_channels, :, :, :layer.in_channels] = layer.weight.permute(0, 2, 3, 1)
+        weight = weight.permute(0, 3, 1, 2)
+        bias = F.pad(layer.bias, (0, outputs - layer.out_channels)).to(kind)
+        make = _onednn_layer if device.type == "cpu" else _cudnn_layer if device.type == "cuda" else _torch_layer
+        layers.append(make(weight, bias, layer.stride[0], (batch, inputs, *size)))
+        inputs, size = outputs, tuple(-(-edge // layer.stride[0]) for edge in size)
+    return layers
+
+
+def _onednn_layer(weight: torch.Tensor, bias: torch.Tensor, stride: int, size: tuple[int, ...]) -> Engine:
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight, [1, 1], [stride] * 2, [1, 1], 1, list(size))
+    return lambda x: torch.ops.mkldnn._convolution_pointwise(
+        x, packed, bias, [1, 1], [stride] * 2, [1, 1], 1, "relu", [], "")
+
+
+def _cudnn_layer(weight: torch.Tensor, bias: torch.Tensor, stride: int, size: tuple[int, ...]) -> Engine:
+    def fused(x: torch.Tensor) -> torch.Tensor:
+        return torch.cudnn_convolution_relu(x, weight, bias, [stride] * 2, [1, 1], [1, 1], 1)
+
+    try:
+        fused(torch.zeros((1, *size[1:]), dtype=weight.dtype, device=weight.device).to(
+            memory_format=torch.channels_last))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # cuDNN has no kernel that does both in one, for this GPU and shape
+        return _torch_layer(weight, bias, stride, size)
+    return fused
+
+
+def _torch_layer(weight: torch.Tensor, bias: torch.Tensor, stride: int, size: tuple[int, ...]) -> Engine:
+    return lambda x: F.conv2d(x, weight, bias, stride, 1).relu_()
+
+
+def _openvino(network: Network, whitening: tuple[float, float], precision: str, batch: int) -> Engine:
     """The convolutions as OpenVINO's own operations: to convert the torch module takes a second, this does not."""
-    precision = "bf16" if features.reduced else "f32"
-    ops, (mean, deviation) = openvino.opset13, np.array(features.whitening, np.float32)[:, None]
+    import openvino
+
+    ops, (mean, deviation) = openvino.opset13, np.array(whitening, np.float32)[:, None]
     inputs = ops.parameter([batch, HEIGHT, WIDTH], np.uint8)
     x = ops.unsqueeze((ops.convert(inputs, np.float32) - mean) / deviation, 1)
     for name in CONVOLUTIONS:
-        layer = getattr(features.network, name)
+        layer = getattr(network, name)
         weight, bias = (value.detach().cpu().numpy() for value in (layer.weight, layer.bias))
         x = ops.convolution(x, weight, layer.stride, layer.padding, layer.padding, layer.dilation)
         x = ops.relu(x + bias[:, None, None])
     model = openvino.Model([ops.reshape(x, [batch, FEATURES], False)], [inputs])
     compiled = openvino.Core().compile_model(model, "CPU", {
-        "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else precision, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads()})
     request = compiled.create_infer_request()
 
-    def run(inputs: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(request.infer([inputs], share_inputs=True, share_outputs=True)[0])
+    def run(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(request.infer([inputs.numpy()], share_inputs=True, share_outputs=True)[0])
 
-    return f"openvino {openvino.__version__.split('-')[0]} {'bf16' if precision == 'bf16' else 'fp32'}", run
+    return run

@@ -3,6 +3,7 @@
 Beside the cache X.pc2 stand X.json, the sidecar, and X.npy, the codes (core/solved.py reads them).
 """
 
+import collections
 import contextlib
 import errno
 import sys
@@ -12,25 +13,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
+from .batches import GraphSlot, Head, Slot, Solution, make_slots
+from .choice import choose, machine_key
 from .crop import HEIGHT, WIDTH, Crop
-from .engine import make_engine, pick_device
+from .engine import candidates, make_engine, pick_device, version
 from .errors import Cancelled, UnderstudyError, UsageError
 from .files import atomic, check_space, hash_file, write_json
 from .footage import Footage, open_footage
 from .jobs import Reporter, sentence
 from .live import LiveCache, refuse_existing
 from .meshcache import CacheWriter, cache_writer
-from .model import Model, confidence_weights, load_model
+from .model import Model, load_model
 from .solved import Solved, read_solved
 
 SIDECAR = 1             # version of the JSON beside a solve
 BATCH = {"cpu": 16}     # the fastest on CPUs
 GPU_BATCH = 200         # the paper's, Table 1
 PATIENCE = 2.0          # s that a batch waits for slow footage until it is solved as it is
-Solution = tuple[np.ndarray, np.ndarray, np.ndarray]
+PROBES = 4              # inputs that an engine is compared with float32 by
 
 
 class Solver:
@@ -38,27 +42,40 @@ class Solver:
 
     batch : frames that go through the network together. None = the fastest; 1 = online, a frame at a time. It is halved
     where a GPU's memory does not suffice.
+    engine : of core/engine.py; "auto" takes what core/choice.py measures to be the fastest. What cannot be used, or
+    leaves the tolerance, is replaced by PyTorch; `notes` has a sentence for each.
+    identity : of the model, under which measurements are remembered; empty = any model will do.
     Short batches are filled up: a frame's result is the same bit for bit wherever in a range it lies.
     """
 
-    def __init__(self, model: Model, device: str = "auto", batch: int | None = None, engine: str = "auto"):
+    def __init__(self, model: Model, device: str = "auto", batch: int | None = None, engine: str = "auto",
+                 identity: str = ""):
         if batch is not None and not 1 <= batch <= 4096:
             raise UnderstudyError(f"A batch of {batch} frames makes no sense; choose 1 to 4096.")
         self.model = model
         self.device = pick_device(device)
         self.batch = self.wanted = batch or BATCH.get(self.device.type, GPU_BATCH)
-        try:
-            network = model.network.to(self.device)
-            self.engine, self._features = make_engine(engine, network, model.whitening, self.device, self.batch)
-            self._fc, self._output = network.fc, network.output
-            confidence = model.confidence
-            if confidence is None:
-                confidence = confidence_weights(network, model.animated, model.regions)
-            self._spread = torch.from_numpy(confidence).to(self.device)
-        except RuntimeError as error:
-            if _out_of_memory(error):
-                raise UnderstudyError(_no_memory(self.device, "not even for the model")) from error
-            raise
+        model.network.eval().requires_grad_(False)
+        listed = candidates(engine, self.device)
+        probes = _probes(model, min(self.batch, PROBES))
+        want = _float32(model, probes) if len(listed) > 1 else None
+        model.network.to(self.device)
+        self._slots: list[Slot | GraphSlot] = []
+        while True:
+            try:
+                self._head = Head(model, self.device)
+                key = [*machine_key(self.device), engine, str(self.batch), identity]
+                choice, built = choose(key, listed, lambda *how: _Trial(self, *how),
+                                       lambda trial: trial.apart(want, probes))
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.batch == 1:
+                    raise UnderstudyError(_no_memory(self.device, "not even for the model")) from error
+                self._halve()
+        self._slots, self._how = built.slots, (choice.engine, choice.precision)
+        self.engine, self.notes, self.rates = version(*self._how), choice.notes, choice.rates
 
     def solve(self, inputs: np.ndarray) -> np.ndarray:
         """Vertices of network inputs: (n, 320, 240) uint8 -> (n, V, 3) float32 in mesh units.
@@ -77,20 +94,32 @@ class Solver:
         Yields vertices (n, V, 3) float32 in mesh units, the spread that dropout would cause (n, 1 + regions) float32 in
         millimetres (all animated vertices, then each region in order of name), and the codes (n, K) float32.
         """
-        for chunk in self._chunks(inputs, 1 if hurry else self.batch):
-            while chunk:
-                batch = np.zeros((self.batch, HEIGHT, WIDTH), np.uint8)
-                count = min(len(chunk), self.batch)
-                batch[:count] = chunk[:count]
-                try:
-                    vertices, spread, codes = self._solve_batch(batch)
-                except RuntimeError as error:
-                    if not _out_of_memory(error):
-                        raise
-                    self._shrink(warn)
-                    continue
-                yield vertices[:count], spread[:count], codes[:count]
-                chunk = chunk[count:]
+        busy: collections.deque[tuple[Slot | GraphSlot, int]] = collections.deque()
+        try:
+            for chunk in self._chunks(inputs, 1 if hurry else self.batch):
+                while chunk:
+                    count = min(len(chunk), self.batch)
+                    try:
+                        slot = self._slots[0]
+                        self._submit(slot, chunk[:count])
+                    except RuntimeError as error:
+                        if not _out_of_memory(error):
+                            raise
+                        yield from _collect(busy)
+                        self._shrink(warn)
+                        continue
+                    self._slots.append(self._slots.pop(0))
+                    busy.append((slot, count))
+                    chunk = chunk[count:]
+                    yield from _collect(busy, 0 if hurry else len(self._slots) - 1)
+                    hurry = False
+        except Exception:
+            yield from _collect(busy)
+            raise
+        yield from _collect(busy)
+
+    def _submit(self, slot: Slot | GraphSlot, chunk: list[np.ndarray]) -> None:
+        slot.submit(chunk)
 
     def _chunks(self, inputs: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
         """Lists of inputs, the first of `size`, the others of a batch or what came within PATIENCE."""
@@ -110,25 +139,76 @@ class Solver:
         if chunk:
             yield chunk
 
-    @torch.inference_mode()
-    def _solve_batch(self, batch: np.ndarray) -> Solution:
-        features = self._features(batch)
-        codes = self._fc(features)
-        animated = (self._output(codes) / self.model.centimetres).view(self.batch, -1, 3).cpu().numpy()
-        vertices = np.empty((self.batch, *self.model.template.vertices.shape), np.float32)
-        vertices[:] = self.model.template.vertices
-        vertices[:, self.model.animated] = animated
-        spread = (features.square() @ self._spread).clamp_(min=0).sqrt_() * 10  # cm to mm
-        return vertices, spread.cpu().numpy(), codes.cpu().numpy()
-
     def _shrink(self, warn: Callable[[str], None]) -> None:
         """Go on with half the batch."""
         if self.batch == 1:
             raise UnderstudyError(_no_memory(self.device, "not even for one frame at a time"))
+        self._halve()
+        self._slots = _Trial(self, *self._how).slots
+        warn(f"The memory of {self.device} did not suffice; it goes on with {self.batch} frames at once.")
+
+    def _halve(self) -> None:
         self.batch //= 2
+        self._slots = []
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        warn(f"The memory of {self.device} did not suffice; it goes on with {self.batch} frames at once.")
+
+
+def _collect(busy: collections.deque, keep: int = 0) -> Iterator[Solution]:
+    """The solutions of what was submitted first, until `keep` batches remain."""
+    while len(busy) > keep:
+        slot, count = busy.popleft()
+        yield slot.collect(count)
+
+
+class _Trial:
+    """An engine of a solver, made to be timed; calling it solves a batch."""
+
+    def __init__(self, solver: Solver, engine: str, precision: str):
+        model, self._batch = solver.model, solver.batch
+        run = make_engine(engine, precision, model.network, model.whitening, solver.device, solver.batch)
+        self.slots = make_slots(run, solver._head, solver.batch, solver.device)
+        self._model, self._inputs = model, _probes(model, solver.batch)
+
+    def __call__(self) -> int:
+        for slot in self.slots:
+            slot.submit(self._inputs)
+        return sum(len(slot.collect(self._batch)[2]) for slot in self.slots)
+
+    def apart(self, want: np.ndarray | None, probes: np.ndarray) -> tuple[float, float, float]:
+        """Root mean square and largest distance from float32, and the motion, in millimetres."""
+        if want is None:
+            return 0.0, 0.0, 0.0
+        count = min(len(probes), self._batch)
+        self.slots[0].submit(probes[:count])
+        vertices, want, scale = self.slots[0].collect(count)[0], want[:count], self._model.millimetres
+        apart = np.linalg.norm(vertices[:, self._model.animated] - want, axis=2) * scale
+        moved = np.linalg.norm(want - self._model.mean / self._model.centimetres, axis=2) * scale
+        return _rms(apart), float(apart.max()), _rms(moved)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def _probes(model: Model, count: int) -> np.ndarray:
+    """Inputs to compare engines with, (count, 320, 240) uint8: the mean training input, shifted and lit differently."""
+    rng = np.random.default_rng(0)
+    mean, deviation = model.whitening
+    base = model.reference
+    if base is None:
+        base = cv2.resize(rng.normal(mean, deviation, (20, 15)).astype(np.float32), (WIDTH, HEIGHT))
+    shifted = [np.roll(base, tuple(rng.integers(-6, 7, 2)), (0, 1)) for _ in range(count)]
+    return np.clip(np.stack(shifted) * rng.uniform(0.9, 1.1, (count, 1, 1)) + rng.normal(0, 3, (count, HEIGHT, WIDTH)),
+                   0, 255).astype(np.uint8)
+
+
+@torch.inference_mode()
+def _float32(model: Model, inputs: np.ndarray) -> np.ndarray:
+    """Animated vertices of inputs, (n, A, 3) in mesh units, by the plain network in float32 on the processor."""
+    mean, deviation = model.whitening
+    whitened = (torch.from_numpy(inputs)[:, None].float() - mean) / deviation
+    return (model.network.cpu()(whitened) / model.centimetres).view(len(inputs), -1, 3).numpy()
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -153,8 +233,8 @@ def load_solver(path: Path | str, device: str = "auto", batch: int | None = None
         key += (path.stat().st_mtime_ns, path.stat().st_size)
     if _warm is None or _warm[0] != key or _warm[1].batch != _warm[1].wanted:
         _warm = None  # gives its memory back first
-        solver = Solver(load_model(path), device, batch, engine)
-        _warm = key, solver, hash_file(path)
+        sha256 = hash_file(path)
+        _warm = key, Solver(load_model(path), device, batch, engine, sha256), sha256
     return _warm[1:]
 
 
@@ -239,6 +319,8 @@ def solve(
     old = None if base is None else read_solved(base)
     report.status("Loading the model")
     solver, sha256 = load_solver(model, device, batch, engine)
+    for note in solver.notes:
+        report.warning(note)
     if old is not None:
         _check_base(old, solver.model)
     with open_footage(footage, solver.model.transfer) as source:
@@ -363,7 +445,7 @@ def _write_beside(take: _Take, model: Path, out: Path, samples: int, complete: b
         "model_sha256": take.sha256, "footage": source.path.name, "footage_identity": source.identity,
         "fps": source.fps, "variable_rate": source.variable, "first": take.start, "last": last, "complete": complete,
         "crop": crop, "transfer": loaded.transfer, "unit": loaded.unit, "engine": solver.engine,
-        "device": str(solver.device), "batch": solver.batch,
+        "device": str(solver.device), "batch": solver.batch, "engines_measured": solver.rates,
         "parts": _parts(take.old.parts if take.old else [], part, last),
         "confidence_mm": _confidence(take, spread, samples),
     }

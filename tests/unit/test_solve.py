@@ -447,15 +447,15 @@ def test_a_disk_that_is_too_small_is_told_before(files, tmp_path, monkeypatch):
 @pytest.fixture
 def small_gpu(monkeypatch):
     """A device that has memory for so many frames at once."""
-    solve_batch = Solver._solve_batch
+    submit = Solver._submit
 
     def small_gpu(most):
-        def limited(self, batch):
-            if len(batch) > most:
+        def limited(self, slot, chunk):
+            if self.batch > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            return solve_batch(self, batch)
+            return submit(self, slot, chunk)
 
-        monkeypatch.setattr(Solver, "_solve_batch", limited)
+        monkeypatch.setattr(Solver, "_submit", limited)
     return small_gpu
 
 
