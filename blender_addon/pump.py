@@ -33,7 +33,7 @@ epoch = 0  # counts the times that undo, redo or loading may have replaced the s
 
 _services: dict[str, Service] = {}
 _drawn = 0.0  # when the state of things was last drawn
-_used = 0.0  # when the solver last had something to do
+_used = 0.0  # when there was last something to do
 _questions: list[tuple[RunningJob, Callable[[dict], None], Callable[[str], None]]] = []
 _tasks: list[Iterator[bool]] = []  # the first is worked on, the others wait
 _folder: Path | None = None
@@ -94,10 +94,11 @@ def tick() -> float | None:
     """Go on with everything; returns seconds until the next look, or None when nothing is left to look at."""
     global _used
     delay = TICK
+    if _tasks or _questions:
+        _used = time.monotonic()
     _hear()
     if _tasks:
-        _used = time.monotonic()
-        until = _used + BUDGET
+        until = time.monotonic() + BUDGET
         step = WORK
         while step == WORK and time.monotonic() < until:
             step = next(_tasks[0], None)

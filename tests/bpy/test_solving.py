@@ -251,3 +251,13 @@ def test_solving_twice_at_once_is_refused(scene):
     with pytest.raises(UnderstudyError, match="is being solved"):
         solving.solve(scene, scene.understudy.shot)
     pump.finish()
+
+
+def test_a_worker_that_was_warmed_stays_for_the_solve(scene, folder):
+    pump.stop()
+    pump.warm(folder / "actor" / "model.safetensors")
+    pump.finish()
+    process = pump.service("solver").process
+    pump.tick()
+    assert solve(scene).state == "done"
+    assert pump.service("solver").process is process and process.poll() is None
