@@ -208,9 +208,21 @@ def add_job_commands(command: Callable) -> None:
     size = solve.add_mutually_exclusive_group()
     size.add_argument("--batch", type=int, metavar="N", help="frames at once (default: what the device likes)")
     size.add_argument("--online", action="store_true", help="one frame at a time, each written as soon as it is read")
-    solve.add_argument("--engine", default="auto", metavar="E", help="auto (default), torch, openvino")
+    solve.add_argument("--engine", default="auto", metavar="E", help="auto (default), torch, compiled, openvino")
     solve.add_argument("--job", metavar="DIR", help="job folder (default: X.job beside the cache)")
     add_device(solve)
+
+    live = command("live", run_live, "let a camera, or a movie played in real time, drive the mesh",
+                   "The newest vertices are in a small file that Blender looks at (core/livefeed.py). Frames that come "
+                   "too fast are dropped. Ctrl-C ends it.",
+                   "otto 0", "otto take.mov --job live.job")
+    live.add_argument("model", metavar="MODEL", help="a model file, or an actor folder")
+    live.add_argument("source", metavar="SOURCE", help="a camera, counted from 0, or a movie")
+    live.add_argument("--out", metavar="FILE", help="the file for the vertices (default: JOB/vertices.live)")
+    add_crop(live, "where the face is in the picture, 3:4, in pixels (default: where the model has it)")
+    live.add_argument("--engine", default="auto", metavar="E", help="as in solve")
+    live.add_argument("--job", metavar="DIR", help="job folder (default: live.job)")
+    add_device(live)
 
     evaluate = command("evaluate", run_evaluate, "measure a model on the validation shots and write a report",
                        "RMSE per frame, shot, role and region, beside two baselines; CSV, JSON and a web page.",
@@ -487,6 +499,22 @@ def run_solve(options: argparse.Namespace) -> None:
         return f"Wrote frames {sidecar['first']} to {sidecar['last']} to {out}, solved by {sidecar['engine']}."
 
     run_job(options, options.job or out.with_suffix(".job"), "solve", work)
+
+
+def run_live(options: argparse.Namespace) -> None:
+    model, folder = Path(options.model), Path(options.job or "live.job")
+
+    def work(job) -> str:
+        from .core.livesolve import live
+
+        result = live(model / "model.safetensors" if model.is_dir() else model, options.source,
+                      options.out or folder / "vertices.live", device=options.device, engine=options.engine,
+                      crop=options.crop, report=job)
+        job.results.update(result)
+        return (f"{result['frames']} frames, {result['fps']:.0f} a second, each {result['latency_ms']:.0f} ms after it "
+                f"was captured (95 % within {result['latency_95_ms']:.0f} ms); {result['dropped']} were dropped.")
+
+    run_job(options, folder, "live", work)
 
 
 def run_warm(options: argparse.Namespace) -> None:
