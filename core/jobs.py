@@ -258,15 +258,15 @@ def sentence(error: BaseException, folder: Path | str | None = None) -> str:
     if isinstance(error, UnderstudyError):
         return str(error)
     where = f" Details are in {Path(folder) / 'log.txt'}." if folder else ""
-    if isinstance(error, MemoryError):
-        return f"There is not enough memory. Use a smaller batch or close other programs.{where}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return f"There is not enough memory. Close other programs, or use a smaller batch or the device cpu.{where}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return (f"{error.name} is not installed for {sys.executable}. Install it there, or run Understudy with the "
                 f"Python that has it.{where}")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}.{where}"
     first_line = next(iter(str(error).splitlines()), "")
-    return f"Unexpected {type(error).__name__}{f': {first_line}' if first_line else ''}.{where}"
+    return f"Unexpected {type(error).__name__}{f': {first_line}' if first_line else ''}".rstrip(".") + f".{where}"
 
 
 def plain(value: Any) -> Any:
