@@ -253,9 +253,11 @@ def add_job_commands(command: Callable) -> None:
     warm.add_argument("--job", required=True, metavar="DIR", help="job folder")
     add_device(warm)
 
-    command("serve", run_serve, "run the commands that come on standard input, for programs",
-            "One JSON list of arguments a line, each with --job DIR, which is where it is answered. The last model "
-            "stays loaded. When standard input ends, the running command is cancelled.", "")
+    served = command("serve", run_serve, "run the commands that come on standard input, for programs",
+                     "One JSON list of arguments a line, each with --job DIR, which is where it is answered. The last "
+                     "model stays loaded. When standard input ends, the running command is cancelled.", "")
+    served.add_argument("--gpu-memory", type=float, default=0, metavar="GB",
+                        help="gigabytes of GPU memory that it may take (default: as much as it needs)")
 
 
 def add_question_commands(command: Callable) -> None:
@@ -458,7 +460,7 @@ def run_train(options: argparse.Namespace) -> None:
     if options.resume and not (Path(options.resume) / "config.json").is_file():
         raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
     if STARTED in os.environ:  # by a program with a window, which has to stay live
-        step_back()
+        process.step_back()
     folder = Path(options.resume or options.run_folder
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 
@@ -530,9 +532,10 @@ def run_warm(options: argparse.Namespace) -> None:
 
 
 def run_serve(options: argparse.Namespace) -> None:
+    from .core import process
     from .core.jobs import STARTED, follow_parent
-    from .core.process import step_back
 
+    process.gpu_memory = options.gpu_memory
     os.environ.pop(STARTED, None)
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -541,7 +544,7 @@ def run_serve(options: argparse.Namespace) -> None:
         if not line:
             threading.Thread(target=give_up, daemon=True).start()
 
-    step_back()
+    process.step_back()
     follow_parent(hear)
     while line := lines.get():
         serve(json.loads(line))

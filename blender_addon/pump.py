@@ -45,12 +45,19 @@ def service(name: str) -> Service:
     Raises UnderstudyError if the interpreter of the preferences is not there.
     """
     python, paths = worker()
+    memory = preferences().memory_limit
     known = _services.get(name)
-    if known is None or known.python != python:
+    if known is None or (known.python, known.gpu_memory) != (python, memory):
         if known is not None:
             known.close()
-        _services[name] = known = Service(python, session_folder() / name, paths)
+        _services[name] = known = Service(python, session_folder() / name, paths, memory)
     return known
+
+
+def release(name: str) -> None:
+    """End a worker, and with it what it runs."""
+    if name in _services:
+        _services.pop(name).close(grace=2.0)
 
 
 def session_folder() -> Path:

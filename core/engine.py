@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
 from .network import CONVOLUTIONS, FEATURES, WIDTHS, Network
+from .process import limit_gpu_memory
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
 Engine = Callable[[torch.Tensor], torch.Tensor]
@@ -34,6 +35,7 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        limit_gpu_memory(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")

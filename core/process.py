@@ -5,6 +5,7 @@ import ctypes
 import os
 import sys
 
+gpu_memory = 0.0  # GB that this process may take of a GPU; 0 is as much as it needs. `serve` sets it
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
@@ -30,3 +31,16 @@ def step_back() -> None:
     else:
         with contextlib.suppress(OSError):
             os.nice(10)
+
+
+def limit_gpu_memory(device) -> None:
+    """Keep a torch.device to the gigabytes that this process may take of it; what needs more is out of memory."""
+    if not gpu_memory or device.type not in ("cuda", "mps"):
+        return
+    import torch
+
+    if device.type == "cuda":
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(gpu_memory * 1e9 / whole, 1.0), device)
+    else:
+        torch.mps.set_per_process_memory_fraction(gpu_memory * 1e9 / torch.mps.recommended_max_memory())

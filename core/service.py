@@ -23,12 +23,15 @@ class Service:
 
     python : an interpreter that has torch.    folder : holds the log of the process; made if it is absent.
     paths : further folders of packages for the interpreter.
+    gpu_memory : gigabytes that the process may take of a GPU; 0 is as much as it needs.
     Polling any of its jobs, or the service, keeps the queue going. When the process dies, so does the job that it ran;
     the next one begins in a new process. For one thread.
     """
 
-    def __init__(self, python: str | Path, folder: Path | str, paths: Sequence[str | Path] = ()):
+    def __init__(self, python: str | Path, folder: Path | str, paths: Sequence[str | Path] = (),
+                 gpu_memory: float = 0.0):
         self.python, self.folder, self.paths = str(python), Path(folder), [str(path) for path in paths]
+        self.gpu_memory = gpu_memory
         self.process: subprocess.Popen | None = None
         self._queue: collections.deque[ServedJob] = collections.deque()
         self._job: ServedJob | None = None  # the job that runs
@@ -101,7 +104,8 @@ class Service:
         offset = events_size(job.folder)
         self._fresh = not self.alive
         if self._fresh:
-            self.process = launch(self.python, ["serve"], make_folder(self.folder) / "log.txt", packages=self.paths)
+            self.process = launch(self.python, ["serve", "--gpu-memory", str(self.gpu_memory)],
+                                  make_folder(self.folder) / "log.txt", packages=self.paths)
         with contextlib.suppress(OSError):  # if it has died just now, the next look tells
             self.process.stdin.write(json.dumps(job.arguments).encode() + b"\n")
             self.process.stdin.flush()

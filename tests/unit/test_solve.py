@@ -476,3 +476,17 @@ def test_a_device_without_room_for_one_frame_gets_a_sentence(files, tmp_path, sm
     with pytest.raises(UnderstudyError, match="not even for one frame at a time. Close other programs"):
         part(files, tmp_path / "x.pc2", batch=4)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_is_kept_to_the_memory_that_is_granted(monkeypatch):
+    from types import SimpleNamespace
+
+    from understudy.core import process
+
+    granted = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80e9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *asked: granted.append(asked))
+    for gigabytes in (0, 8, 100):
+        monkeypatch.setattr(process, "gpu_memory", gigabytes)
+        process.limit_gpu_memory(torch.device("cuda"))
+    assert granted == [(0.1, torch.device("cuda")), (1.0, torch.device("cuda"))]
