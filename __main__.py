@@ -460,7 +460,7 @@ def run_train(options: argparse.Namespace) -> None:
     if options.resume and not (Path(options.resume) / "config.json").is_file():
         raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
     if STARTED in os.environ:  # by a program with a window, which has to stay live
-        process.step_back()
+        step_back()
     folder = Path(options.resume or options.run_folder
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 
