@@ -9,6 +9,7 @@ from . import (  # noqa: E402
     crop_gizmo,
     faces,
     follow,
+    live,
     operators,
     panels,
     panels_training,
@@ -21,8 +22,8 @@ from . import (  # noqa: E402
     training,
 )
 
-MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, operators,
-           panels, panels_training, follow, pump, cli)
+MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, live,
+           operators, panels, panels_training, follow, pump, cli)
 
 
 def register() -> None:

@@ -25,6 +25,22 @@ class Run:
         return self.state in ("queued", "starting", "solving", "applying", "marking")
 
 
+@dataclass
+class Live:
+    """The live view, now or last."""
+
+    uid: str           # of the shot
+    name: str          # of the shot
+    active: bool = True
+    failed: bool = False
+    text: str = "Starting"  # what goes on, or the last word
+    fps: float = 0.0        # frames shown in the last second
+    latency_ms: float = 0.0  # from capture to the mesh, mean of the last second
+    solved_fps: float = 0.0  # frames that the worker solved
+    dropped: int = 0        # pictures that were not solved, because newer ones had come
+
+
+live: Live | None = None
 runs: dict[str, Run] = {}       # by uid of the shot; the newest of each
 marks: dict[str, Run] = {}      # as runs: shots that are being marked as cleaned
 composition: list[str] = []     # lines about what the actor's cleaned shots hold

@@ -2,9 +2,9 @@
 
 import bpy
 
-from . import actor, footage, outputs, shots, solve, training
+from . import actor, footage, live, outputs, shots, solve, training
 
-MODULES = (actor, shots, footage, solve, outputs, training)
+MODULES = (actor, shots, footage, solve, live, outputs, training)
 
 
 def register() -> None:
