@@ -60,6 +60,9 @@ class Solved:
     def codes(self) -> np.ndarray:
         """(n, K) float32, memory-mapped. Raises UnderstudyError if they are missing or do not fit."""
         path = self.path.with_suffix(".npy")
+        if not path.is_file():
+            raise UnderstudyError(f"{self.path.name} has no codes {path.name} beside it: it was tracked elsewhere, or "
+                                  "copied without them. Solve the shot to get them.")
         codes = read_npy(path)
         if codes.dtype != np.float32 or codes.ndim != 2 or len(codes) != self.count \
                 or not 0 < codes.shape[1] <= COMPONENT_LIMIT:
