@@ -80,9 +80,10 @@ def check(conversion: Conversion, frame: np.ndarray, template: np.ndarray, unit:
     motion = fit(made[None], template)
     way, angle = motion.extent(template.mean(axis=0))
     mirrored = ", mirrored" if np.linalg.det(MATRICES[conversion.axes]) < 0 else ""
+    size = size_of(made) / size_of(template)
     return [f"Its {describe_axes(conversion.axes)} become the template's X, Y, Z{mirrored}",
-            f"Then the face is {size_of(made) / size_of(template):.3g} times as large, moved by {1000 * unit * way:.1f} "
-            f"mm, turned by {angle:.1f} degrees",
+            f"Then the face is {size:.3g} times as large, moved by {1000 * unit * way:.1f} mm, turned by {angle:.1f} "
+            "degrees",
             f"Held over the template, its vertices are {1000 * unit * _left(motion):.2f} mm away (RMS)"]
 
 

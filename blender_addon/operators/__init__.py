@@ -2,9 +2,9 @@
 
 import bpy
 
-from . import actor, footage, live, outputs, shots, solve, training
+from . import actor, cleaning, footage, live, marking, outputs, shots, solve, tracking, training
 
-MODULES = (actor, shots, footage, solve, live, outputs, training)
+MODULES = (actor, shots, footage, solve, live, outputs, cleaning, tracking, marking, training)
 
 
 def register() -> None:
