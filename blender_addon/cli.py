@@ -28,6 +28,7 @@ examples:
   blender -b scene.blend -c understudy solve --shot take_01 take_02 --save
   blender -b scene.blend -c understudy solve --all --output basis --device cuda --save-as solved.blend --json
   blender -b -c understudy solve --actor otto --footage take.mov --save-as take.blend
+  blender -b scene.blend -c understudy mark --shot take_01 --role facs --save
   blender -b scene.blend -c understudy train --minutes 20 --from-present --wait
   blender -b -c understudy runs --actor otto --json
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line inside Blender."""
-    from . import cli_training  # which imports us
+    from . import cli_marking, cli_training  # which import us
 
     root = argparse.ArgumentParser(prog="blender -b FILE.blend -c understudy", epilog=EPILOG, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     save.add_argument("--save", action="store_true", help="save the .blend when all is done")
     save.add_argument("--save-as", metavar="FILE", help="save it under this name, before solving and after; caches lie "
                                                         "beside it")
-    for command in (listing, check, solve, *cli_training.add(commands)):
+    for command in (listing, check, solve, cli_marking.add(commands), *cli_training.add(commands)):
         command.add_argument("--json", action="store_true", help="print lines of JSON, for programs")
         command.add_argument("--scene", metavar="S", help="the scene, by name (default: the active one)")
     return root
