@@ -43,9 +43,10 @@ class Track:
 
 @contextlib.contextmanager
 def opened(scene: bpy.types.Scene, shot, template: Mesh, filepath: Path | None = None,
-           object: bpy.types.Object | None = None) -> Iterator[Track]:
+           object: bpy.types.Object | None = None, fps: float = 0.0) -> Iterator[Track]:
     """A track from a file, or from an object of the scene over the frames of a shot.
 
+    fps : frames a second at which files that know times, not frames, are looked at; 0 is as the footage.
     Raises UnderstudyError if it cannot be read or has another number of vertices than the template.
     """
     if object is not None:
@@ -66,7 +67,7 @@ def opened(scene: bpy.types.Scene, shot, template: Mesh, filepath: Path | None =
     if path.suffix.lower() not in IMPORTERS:
         raise UnderstudyError(f"{path.name} is no track that can be read here: use PC2, MDD, npy, npz, Alembic, USD, "
                               "FBX, glTF or a folder of OBJ files.")
-    with _imported(path, shot.fps or scene_fps(scene)) as (there, objects, last):
+    with _imported(path, fps or shot.fps or scene_fps(scene)) as (there, objects, last):
         found = _face_of(objects, there, template, path.name)
         yield _played(there, found, template, path.name, [float(frame) for frame in range(there.frame_start, last + 1)])
 

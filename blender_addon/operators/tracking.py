@@ -60,6 +60,9 @@ then on it is a shot like any other"""
     first: IntProperty(name="First Frame", options={"SKIP_SAVE"},
                        description="Source frame, counted from 0, at which the first sample plays; below 0 the samples "
                                    "before the footage are left out")
+    fps: FloatProperty(name="Frame Rate", default=0, min=0, options={"SKIP_SAVE"},
+                       description="Frames a second at which Alembic, FBX and glTF files, which know times, are looked "
+                                   "at; 0 is as the footage")
     stabilise: BoolProperty(name="Stabilise", default=True,
                             description="Take the head's own motion out, by the actor's stabiliser vertices; it is "
                                         "kept and can be put on again")
@@ -91,7 +94,7 @@ then on it is a shot like any other"""
             column.label(text=text[:LENGTH])
         if self._doubt:
             column.label(text="Size or axes are in doubt: check them", icon="ERROR")
-        for name in ("scale", "axes", "first", "stabilise"):
+        for name in ("scale", "axes", "first", "fps", "stabilise"):
             layout.prop(self, name)
 
     def work(self, context):
@@ -116,7 +119,7 @@ then on it is a shot like any other"""
         scene, shot = context.scene, context.scene.understudy.shot
         template = faces.read(absolute(scene.understudy.actor)).template
         if not self.object:
-            return tracks.opened(scene, shot, template, Path(bpy.path.abspath(self.filepath)))
+            return tracks.opened(scene, shot, template, Path(bpy.path.abspath(self.filepath)), fps=self.fps)
         if self.object not in scene.objects or scene.objects[self.object].type != "MESH":
             raise UnderstudyError(f"The scene {scene.name} has no mesh object named {self.object}.")
         return tracks.opened(scene, shot, template, object=scene.objects[self.object])

@@ -144,6 +144,8 @@ def test_files_that_blender_imports(stage, suffix):
     assert np.ptp(frames, 0).max() > 1e-3, "it moves"
     seen = bring_in(stage, filepath=path)
     assert np.abs(seen - stage.samples).max() < TOLERANCE
+    if suffix == ".abc":  # its times are those of 24 frames a second
+        assert len(bring_in(stage, filepath=path, fps=48)) == 2 * COUNT - 1
 
 
 def test_an_animated_object_of_the_scene_with_a_moving_head(stage):
