@@ -16,8 +16,6 @@ from ..core.topology import Mesh
 from . import outputs, scene_io
 from .paths import absolute, relative, stamp
 
-WRONG_MESH = "Choose another face for the shot, or clear it: a new one is then made from the actor's template."
-
 
 @dataclass
 class Source:

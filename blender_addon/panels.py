@@ -6,7 +6,8 @@ from ..core.terminal import duration
 from . import edits, outputs, preview, runtime, solving
 from .runtime import Run
 
-STATES = {"queued": "TIME", "starting": "SORTTIME", "solving": "PLAY", "applying": "PLAY", "done": "CHECKMARK",
+STATES = {"queued": "TIME", "starting": "SORTTIME", "solving": "PLAY", "applying": "PLAY",
+          "marking": "PLAY", "done": "CHECKMARK",
           "cancelled": "CANCEL", "failed": "ERROR"}
 SHORT = {"MESH_CACHE": "Cache", "BASIS": "Basis Keys", "FRAMES": "Frame Keys"}
 
@@ -144,6 +145,8 @@ def draw_progress(layout: bpy.types.UILayout, run: Run) -> None:
     row = layout.row(align=True)
     row.scale_y = 1.6
     row.progress(factor=run.done / max(run.total, 1), text=progress_text(run), type="BAR")
+    if run.state == "queued":
+        row.operator("understudy.solve_next", text="", icon="TRIA_UP_BAR")
     row.operator("understudy.solve_cancel", text="", icon="CANCEL").uid = run.uid
     for text in run.warnings[-3:]:
         lines(layout, text, "INFO")

@@ -1,5 +1,6 @@
 """What is going on right now, by shot. Never saved and never undone: the pump writes it, the panels read it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ class Run:
     rate: float = 0.0  # frames a second
     left: float = 0.0  # s
     stop: bool = False  # the artist asks to stop
+    task: Iterator | None = None  # the work itself, for the pump
     log: Path | None = None  # the job's log
     warnings: list[str] = field(default_factory=list)
 

@@ -72,8 +72,17 @@ def solve(scene: bpy.types.Scene, shot, order: Order = Order()) -> Run:
     run = Run(shot.uid, shot.name, text="Waiting for its turn")
     runtime.runs.pop(shot.uid, None)  # a dict keeps the place of a key that it has
     runtime.runs[shot.uid] = run
-    pump.add(_solve(run, order))
+    run.task = _solve(run, order)
+    pump.add(run.task)
     return run
+
+
+def solve_next(run: Run) -> None:
+    """Let a solve that waits be the next to begin."""
+    pump.move(run.task, 1)
+    later = [other for other in runtime.active_runs() if other.state == "queued" and other is not run]
+    for other in later:  # the panel lists them in this order
+        runtime.runs[other.uid] = runtime.runs.pop(other.uid)
 
 
 def identify(scene: bpy.types.Scene, shot) -> None:

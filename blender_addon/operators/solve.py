@@ -111,6 +111,27 @@ class UNDERSTUDY_OT_solve_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class UNDERSTUDY_OT_solve_next(bpy.types.Operator):
+    """Let this shot be solved before all others that wait"""
+
+    bl_idname = "understudy.solve_next"
+    bl_label = "Solve Next"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context):
+        shot = context.scene.understudy.shot
+        run = runtime.run_of(shot.uid) if shot is not None else None
+        if run is None or run.state != "queued":
+            cls.poll_message_set("The shot does not wait")
+            return False
+        return True
+
+    def execute(self, context):
+        solving.solve_next(runtime.run_of(context.scene.understudy.shot.uid))
+        return {"FINISHED"}
+
+
 class UNDERSTUDY_OT_show_log(bpy.types.Operator):
     """Open the log of the active shot's last solve in the Text Editor"""
 
@@ -153,4 +174,5 @@ def preview_range(scene: bpy.types.Scene, shot) -> tuple[int, int]:
     return first, last
 
 
-CLASSES = (UNDERSTUDY_OT_solve, UNDERSTUDY_OT_solve_all, UNDERSTUDY_OT_solve_cancel, UNDERSTUDY_OT_show_log)
+CLASSES = (UNDERSTUDY_OT_solve, UNDERSTUDY_OT_solve_all, UNDERSTUDY_OT_solve_cancel, UNDERSTUDY_OT_solve_next,
+           UNDERSTUDY_OT_show_log)

@@ -132,6 +132,21 @@ def test_two_shots_share_a_worker_and_the_queue(scene, folder):
     assert len(faces) == 2, "each shot moves a face of its own"
 
 
+def test_a_waiting_shot_can_be_taken_first(scene, folder):
+    shutil.copyfile(folder / "second.mp4", folder / "third.mp4")
+    for name in ("second", "third"):
+        bpy.ops.understudy.shot_add(filepath=str(folder / f"{name}.mp4"))
+    runs = [solving.solve(scene, shot) for shot in scene.understudy.shots]
+    pump.tick()
+    assert bpy.ops.understudy.solve_next() == {"FINISHED"}  # of the active shot, the last
+    assert [run.name for run in runtime.active_runs()] == ["take one", "third", "second"]
+    ended = []
+    while pump.busy():
+        pump.tick()
+        ended += [run.name for run in runs if run.state == "done" and run.name not in ended]
+    assert ended == ["take one", "third", "second"]
+
+
 def test_worker_killed(scene, folder):
     run = solving.solve(scene, scene.understudy.shot)
     until = time.monotonic() + 60
