@@ -69,7 +69,9 @@ class Spread:
         return result
 
     def cancel(self, context):
-        """Also called when Blender loads another file."""
+        """Also called when Blender loads another file, and when a dialog before the work is closed."""
+        if not hasattr(self, "_work"):
+            return
         self._work.close()
         context.window_manager.event_timer_remove(self._timer)
         context.workspace.status_text_set(None)
