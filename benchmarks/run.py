@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import latency
+import live
 import machine
 import pipeline
 import solving
@@ -47,7 +48,7 @@ def main() -> None:
         for device in ("cpu", "cuda") if about["gpu"] else ("cpu",):
             with Side("machine.py", device) as side:
                 ceilings[device] = side.measure()
-            for question in (solving, pipeline, latency, training):
+            for question in (solving, pipeline, latency, live, training):
                 for row in question.rows(folder, device, ceilings[device], effort):
                     rows.append(row)
                     print(line(row), flush=True)

@@ -20,7 +20,7 @@ from .files import make_folder, read_json, write_json
 
 RMS_MM, MOST_MM = 0.01, 0.1  # how far vertices may be from those of float32
 SHARE = 0.003   # the same as a share of the motion, for faces larger than people's
-SECONDS = 0.15  # that a candidate is timed
+SECONDS, RUNS = 0.15, 3  # that a candidate is timed at least; a busy machine hardly slows every run
 REMEMBERED = 64  # choices in the file; beyond, the oldest goes
 
 
@@ -91,9 +91,9 @@ def choose(key: list[str], candidates: list[tuple[str, str]], build, compare) ->
 
 def _rate(run) -> float:
     """Frames a second, the best of a few."""
-    shortest, until, frames = float("inf"), time.perf_counter() + SECONDS, 0
-    while time.perf_counter() < until or not frames:
-        began = time.perf_counter()
+    shortest, until, runs = float("inf"), time.perf_counter() + SECONDS, 0
+    while time.perf_counter() < until or runs < RUNS:
+        began, runs = time.perf_counter(), runs + 1
         frames = run()
         shortest = min(shortest, time.perf_counter() - began)
     return frames / shortest

@@ -6,6 +6,7 @@ Beside the cache X.pc2 stand X.json, the sidecar, and X.npy, the codes (core/sol
 import collections
 import contextlib
 import errno
+import os
 import sys
 import time
 import traceback
@@ -34,6 +35,7 @@ SIDECAR = 1             # version of the JSON beside a solve
 BATCH = {"cpu": 16}     # the fastest on CPUs
 GPU_BATCH = 200         # the paper's, Table 1
 PATIENCE = 2.0          # s that a batch waits for slow footage until it is solved as it is
+FEW_CORES = 16          # below, a GPU's decoder is taken to be faster than the processor; not measured yet
 PROBES = 4              # inputs that an engine is compared with float32 by
 
 
@@ -324,6 +326,9 @@ def solve(
     if old is not None:
         _check_base(old, solver.model)
     with open_footage(footage, solver.model.transfer) as source:
+        if solver.device.type == "cuda" and (os.cpu_count() or 1) < FEW_CORES:
+            if told := source.use_hardware("cuda"):
+                report.warning(told)
         take = _plan(source, solver, sha256, old, first, last, crop, report)
         report.check_cancel()
         stop = max(take.last, old.last) if old else take.last
