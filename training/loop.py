@@ -196,11 +196,11 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     _validate(state, validation, run, report)
     best = load_model(run / "model.safetensors")
     model.network.load_state_dict(best.network.state_dict())
-    loss, shots = _validation_loss(state, validation, np.arange(len(validation)))
-    best.about["validation"] = {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(validation), "shots": shots}
+    loss, errors = _validation_loss(state, validation, np.arange(len(validation)))
+    best.about["validation"] = {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(validation), **errors}
     best.save(run / "model.safetensors")
     report.metrics(images=best.about["images"], final=True, validation_loss=loss,
-                   validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), shots=shots)
+                   validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), **errors)
 
 
 def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
@@ -228,9 +228,9 @@ def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> 
     """Loss over evenly spaced validation frames; keeps the model when it is the best so far, and shows some frames."""
     count = min(state.config.validation_frames, len(validation))
     chosen = np.linspace(0, len(validation) - 1, count).round().astype(int)
-    loss, shots = _validation_loss(state, validation, chosen)
+    loss, errors = _validation_loss(state, validation, chosen)
     report.metrics(images=state.images, validation_loss=loss, validation_rmse=loss_to_rmse(loss, 10.0),
-                   validation_frames=count, shots=shots)
+                   validation_frames=count, **errors)
     if loss < state.best:
         state.best = loss
         state.model.about["images"] = state.images
@@ -243,14 +243,25 @@ def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> 
         report.artifact(path, "picture")
 
 
-def _validation_loss(state: State, validation: Frames, chosen: np.ndarray) -> tuple[float, dict[str, float]]:
-    """Loss in cm2 over the chosen frames (paper, Sec. 4.2), and RMSE in mm by shot."""
-    losses = np.concatenate([
-        np.square(_predict(state, validation, block) - validation.targets(block)).mean(axis=(1, 2))
-        for block in np.array_split(chosen, -(-len(chosen) // 50))]) * state.model.centimetres ** 2
-    of_shot = validation.shot[chosen]
-    return float(losses.mean()), {shot.name: loss_to_rmse(float(losses[of_shot == i].mean()), 10.0)
-                                  for i, shot in enumerate(validation.shots) if (of_shot == i).any()}
+def _validation_loss(state: State, validation: Frames, chosen: np.ndarray) -> tuple[float, dict[str, dict]]:
+    """Loss in cm2 over the chosen frames (paper, Sec. 4.2), and RMSE in mm by "shots", "roles" and "regions"."""
+    model, losses = state.model, []
+    parts = {name: np.flatnonzero(np.isin(model.animated, vertices)) for name, vertices in model.regions.items()}
+    parts = {name: vertices for name, vertices in parts.items() if len(vertices)}
+    for block in np.array_split(chosen, -(-len(chosen) // 50)):
+        squares = np.square(_predict(state, validation, block) - validation.targets(block))
+        losses.append([squares.mean(axis=(1, 2)), *(squares[:, part].mean(axis=(1, 2)) for part in parts.values())])
+    whole, *of_parts = np.concatenate(losses, axis=1) * model.centimetres ** 2
+
+    def rmse(values: np.ndarray) -> float:
+        return loss_to_rmse(float(values.mean()), 10.0)
+
+    names, roles = (np.array([getattr(shot, what) for shot in validation.shots])[validation.shot[chosen]]
+                    for what in ("name", "role"))
+    return float(whole.mean()), {
+        "shots": {str(name): rmse(whole[names == name]) for name in dict.fromkeys(names)},
+        "roles": {str(role): rmse(whole[roles == role]) for role in dict.fromkeys(roles)},
+        "regions": {name: rmse(values) for name, values in zip(parts, of_parts, strict=True)}}
 
 
 def _preview(state: State, validation: Frames, chosen: np.ndarray) -> np.ndarray:

@@ -71,6 +71,10 @@ def test_a_run_leaves_a_model_that_solves(actor):
     difference = Solver(model, "cpu", 8, "torch").solve(inputs)[:, model.animated] - shot.vertices()[:, model.animated]
     rmse = 10 * np.sqrt(np.square(difference).sum(-1).mean())
     assert rmse == pytest.approx(final["validation_rmse"], rel=0.02)
+    mouth = difference[:, np.isin(model.animated, model.regions["mouth"])]
+    assert final["regions"] == {"mouth": pytest.approx(10 * np.sqrt(np.square(mouth).sum(-1).mean()), rel=0.02)}
+    assert final["roles"] == {"pangram": pytest.approx(final["validation_rmse"])}
+    assert model.about["validation"]["regions"] == final["regions"]
 
 
 def test_stopping_and_resuming_ends_with_the_same_weights(actor, tmp_path):
