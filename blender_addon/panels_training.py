@@ -5,7 +5,6 @@ import time
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty
 
-from ..core.plot import short
 from ..core.runs import Run, describe_errors
 from ..core.terminal import duration
 from . import comparing, run_pictures, training
@@ -99,6 +98,9 @@ class UNDERSTUDY_PT_training(Panel, bpy.types.Panel):
             draw_live(layout, run)
         else:
             draw_start(layout, settings, context.window_manager.understudy_training)
+            last = next(iter(training.runs_of(settings)), None)
+            if last is not None and last.state in ("failed", "crashed"):
+                lines(layout, last.text, "ERROR")
         if training.text:
             lines(layout, training.text, "INFO")
         chosen = run or training.find(settings, context.window_manager.understudy_training.chosen)
@@ -130,8 +132,9 @@ def draw_live(layout: bpy.types.UILayout, run: Run) -> None:
     left = f"{duration(run.left)} left" if run.left is not None else run.text or "Starting"
     row.progress(factor=run.fraction, text=left, type="BAR")
     row = layout.row(align=True)
-    for wish, name, icon in (("", "Pause", "PAUSE"), ("USE", "Stop and Use", "CHECKMARK"), ("DELETE", "Cancel", "X")):
-        row.operator("understudy.train_stop", text=name, icon=icon).then = wish or "PAUSE"
+    row.operator("understudy.train_stop", text="Pause").then = "PAUSE"
+    row.operator("understudy.train_stop", text="Stop and Use").then = "USE"
+    row.operator("understudy.train_stop", text="", icon="X").then = "DELETE"
     for text in run.watcher.state.warnings[-2:]:
         lines(layout, text, "INFO")
 
@@ -142,12 +145,12 @@ def draw_curves(layout: bpy.types.UILayout, run: Run, context: bpy.types.Context
     row = column.row(align=True)
     trained = f"{run.train[-1][1]:.2f}" if run.train else "-"
     best = f"{run.best:.2f}" if run.best is not None else "-"
-    row.label(text=f"Training {trained} mm", icon="SEQUENCE_COLOR_05")
-    row.label(text=f"Validation {best} mm", icon="SEQUENCE_COLOR_02")
+    row.label(text=f"Training {trained}", icon="COLLECTION_COLOR_05")
+    row.label(text=f"Validation {best}", icon="COLLECTION_COLOR_02")
     if run_pictures.icon("curves") and (run.train or run.validation):
+        run_pictures.size = round(20 * context.preferences.system.ui_scale * units(context))
         column.template_icon(run_pictures.icon("curves"), scale=units(context))
-        images = short(run.train[-1][0]) if run.train else "0"
-        column.label(text=f"RMSE over {images} frames shown; earlier runs in gray")
+        column.label(text="RMSE in mm by frames shown; gray: earlier")
     panel = context.window_manager.understudy_training
     if run_pictures.icon("picture"):
         layout.prop(panel, "show_picture", icon="DOWNARROW_HLT" if panel.show_picture else "RIGHTARROW", emboss=False)

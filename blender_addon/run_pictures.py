@@ -9,9 +9,10 @@ import numpy as np
 from ..core.plot import Curve, plot
 from ..core.runs import Run
 
-SIZE = 400  # pixels of the curves, a side: sharp enough at the double size of a 4K screen
 LEARNED, VALIDATED = (88, 130, 190), (245, 165, 60)
 BEHIND = (120, 120, 120), (100, 100, 100), (84, 84, 84), (70, 70, 70)  # the newest first
+
+size = 240  # pixels that a side of the curves takes in the panel
 
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 _picture: Path | None = None
@@ -27,10 +28,10 @@ def show(run: Run | None, earlier: list[Run]) -> None:
     curves = [Curve(other.validation, colour) for other, colour in zip(earlier, BEHIND, strict=False)][::-1]
     if run is not None:
         curves += [Curve(run.train, LEARNED, 1.0), Curve(run.validation, VALIDATED, 2.0)]
-    picture = np.ones((SIZE, SIZE, 4), np.float32)
-    picture[..., :3] = plot(curves, SIZE)[::-1] * np.float32(1 / 255)
+    picture = np.ones((size, size, 4), np.float32)
+    picture[..., :3] = plot(curves, size)[::-1] * np.float32(1 / 255)
     icon = _icons["curves"] if "curves" in _icons else _icons.new("curves")
-    icon.image_size = SIZE, SIZE
+    icon.image_size = size, size
     icon.image_pixels_float.foreach_set(picture.ravel())
     wanted = run.picture if run is not None else None
     if wanted != _picture:

@@ -43,6 +43,7 @@ changed = 0   # counts whatever the panel may show anew
 _actors: dict[Path, dict[str, Run]] = {}  # by actor folder and name
 _after: dict[Path, str] = {}  # run folder -> USE or DELETE when it has ended
 _work: list[tuple[Future, Callable[[object], None]]] = []  # what threads do, and what follows
+_looked_at: set[Path] = set()  # runs whose model has been asked for its data
 _next_scan = 0.0
 _shown = -1
 
@@ -269,9 +270,9 @@ def _follow(run: Run, until: float) -> None:
         news = run.poll()
     if news:
         return
-    if was_live != run.live or (run.train and not run.about["frames"]):
-        run.look_at_model()
-        touch()
+    if was_live != run.live or (run.train and not run.about["frames"] and run.folder not in _looked_at):
+        _looked_at.add(run.folder)
+        _in_thread(run.look_at_model, lambda _: None)
     if run.live:
         return
     wish = _after.pop(run.folder, "")
@@ -406,4 +407,5 @@ def unregister() -> None:
     run_pictures.clear()
     _work.clear()
     _after.clear()
+    _looked_at.clear()
     _actors.clear()

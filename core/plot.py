@@ -35,7 +35,7 @@ def plot(curves: Sequence[Curve], size: int = 480) -> np.ndarray:
     everything = np.concatenate([points for _, points in known])
     right = max(everything[:, 0].max(), 1e-9)
     low, high = _span(everything[:, 1])
-    scale = max(1, size // 160)  # of the letters
+    scale = max(1, round(size / 120))  # of the letters
     box = left, top, width, height = 17 * scale, 9 * scale, size - 20 * scale, size - 18 * scale
 
     def rows(values: np.ndarray) -> np.ndarray:
@@ -85,9 +85,9 @@ def _span(values: np.ndarray) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers on the axis: 1, 2 and 5 of each power of ten, or only the powers when that would be too many."""
+    """Round numbers on the axis: 1, 2 and 5 of each power of ten, more or fewer where that suits better."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    parts = (1, 2, 5) if high / low < 1000 else (1,)
+    parts = (1,) if high / low > 1000 else (1, 2, 5) if high / low > 10 else (1, 1.5, 2, 3, 4, 5, 7)
     return [part * 10.0 ** power for power in powers for part in parts if low <= part * 10.0 ** power <= high]
 
 

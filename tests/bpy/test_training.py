@@ -1,6 +1,7 @@
 """Training from Blender, with a real trainer: begin, watch, stop, find again, use its model, compare, delete."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from understudy.blender_addon import cli, comparing, pump, solving, training
+from understudy.blender_addon import cli, comparing, panels_training, pump, solving, training
 from understudy.core import jobs, runs
 from understudy.core.actor import Actor
 from understudy.core.errors import UnderstudyError, UsageError
@@ -253,3 +254,11 @@ def test_wrong_arguments(trained, arguments):
 
 def test_commands_need_an_actor_folder(registered):
     assert cli.main(["runs"]) == cli.main(["train"]) == UsageError.exit_code
+
+
+def test_icons_are_there_in_every_version():
+    """Nothing is drawn without a window, and a panel with an unknown icon would stop in the middle."""
+    known = bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items.keys()
+    source = Path(panels_training.__file__).read_text(encoding="utf-8")
+    used = set(re.findall(r'icon="(\w+)"', source)) | set(panels_training.STATES.values())
+    assert len(used) > 10 and used <= {*known}
