@@ -28,7 +28,7 @@ def story():
         with drive.override():
             bpy.ops.understudy.solve()
     else:
-        yield from drive.click(*drive.at(bar, 130, 330))
+        yield from drive.click(*drive.at(bar, 130, 356))
     yield from drive.wait(lambda: shot().solved, "the shot is solved")
     yield from check_against_the_file()
     yield from drive.shot("3 solved")
