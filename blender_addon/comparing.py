@@ -124,7 +124,7 @@ def _solve(stage: Stage, model: Path, out: Path):
 def _make(stage: Stage, folder: Path) -> None:
     """An object on the place of the face, with its materials, that plays a cache of its own."""
     scene, shot, face = stage.scene, stage.shot, stage.face
-    made = scene_io.build_object(OBJECT, faces.read(absolute(scene.understudy.actor)).template, {})
+    made = scene_io.build_object(OBJECT, scene_io.mesh_of(face), {})
     made.name = OBJECT
     for material in face.data.materials:
         made.data.materials.append(material)

@@ -75,9 +75,9 @@ class UNDERSTUDY_UL_runs(bpy.types.UIList):
         run = training.find(context.scene.understudy, item.name)
         if run is None:
             return
-        split = layout.split(factor=0.45)
+        split = layout.split(factor=0.56)
         split.label(text=date(run), icon=STATES[run.state])
-        split = split.split(factor=0.5)
+        split = split.split(factor=0.42)
         split.label(text=run.length)
         split.label(text=f"{run.best:.2f} mm" if run.best is not None else "")
 
@@ -228,7 +228,8 @@ def draw_comparison(layout: bpy.types.UILayout, run: Run, settings) -> None:
     row = box.row(align=True)
     for side in comparing.SIDES:
         chosen = training.find(settings, comparing.chosen.get(side, ""))
-        button = row.operator("understudy.compare_choose", text=f"{side}: {date(chosen) if chosen else 'This Run'}")
+        text = f"{side}: {date(chosen)}" if chosen is not None else f"Set as {side}"
+        button = row.operator("understudy.compare_choose", text=text)
         button.side, button.run = side, run.name
     if comparing.text:
         lines(box, comparing.text, "INFO")
