@@ -78,6 +78,9 @@ def use_model(settings, model: ModelFile | None) -> None:
 def refresh_model(settings) -> None:
     """Notice that the model file was replaced, for instance by training. Raises UnderstudyError if it is damaged."""
     if settings.model and settings.model_stamp != stamp(absolute(settings.model)):
+        if not absolute(settings.model).exists():
+            raise UnderstudyError(f"{absolute(settings.model)} is not there any more. Open the actor where it is now, "
+                                  "or copy it back.")
         model = ModelFile.load(absolute(settings.model))
         if model.topology != settings.topology:
             raise UnderstudyError(f"{model.path} is now a model of another mesh. Open its actor in a scene of its own.")

@@ -16,7 +16,7 @@ import bpy
 from ..core.actor import RESERVED
 from ..core.errors import Cancelled, UnderstudyError
 from ..core.events import job_state
-from ..core.files import make_folder
+from ..core.files import check_space, make_folder
 from ..core.jobs import RunningJob, sentence
 from ..core.solved import Solved, read_solved
 from . import faces, outputs, pump, runtime
@@ -29,6 +29,7 @@ from .timing import mapping
 
 ELSEWHERE = "Choose a cache folder that can be written, in the Files panel or in the preferences."
 NAME_LIMIT = 48  # letters of a shot's name in its files: up to 4 bytes each, and file systems take 255
+LEAST_SPACE = 1 << 16  # bytes that a job takes to tell how it goes
 PATH_LIMIT = 1000  # bytes of a path that Blender keeps
 VERSION = re.compile(r"\.v(\d+)\.[^.]+$")  # of a cache: take.v003.pc2
 
@@ -234,6 +235,7 @@ def _reserve(folder: Path, name: str) -> tuple[Path, Path]:
         make_folder(folder)
     except UnderstudyError as error:
         raise UnderstudyError(f"{error} {ELSEWHERE}") from error
+    check_space(folder, LEAST_SPACE)
     stem = file_stem(name)
     _clear_away_dead(folder, stem)
     taken = [int(found[1]) for path in folder.iterdir()
@@ -344,7 +346,7 @@ def _when_free(run: Run) -> Iterator[bool]:
         face = _here(run)[1].face
         if face is None or face.mode == "OBJECT":
             return
-        run.text = f"Leave the {face.mode.replace('_', ' ').title()} Mode of {face.name} to see the solve"
+        run.text = f"Leave {face.mode.replace('_', ' ').title()} Mode to see it"  # short, for the progress bar
         yield LATER
 
 

@@ -89,7 +89,7 @@ def check_space(folder: Path | str, size: int) -> None:
     except OSError:
         return  # writing will say what is wrong
     if free < size:
-        raise UnderstudyError(f"The disk of {folder} has {free >> 20:,} MB left, but {size >> 20:,} MB are needed. "
+        raise UnderstudyError(f"The disk of {folder} has {free >> 20:,} MB left, but {-(-size >> 20):,} MB are needed. "
                               "Make room or choose another folder.")
 
 

@@ -106,13 +106,17 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("free", [0, 4, 16])
-def test_disk_full(scene, small_disk, free):
+@pytest.mark.parametrize("free, begun", [(0, False), (0, True), (4, True), (16, True)])
+def test_disk_full(scene, small_disk, free, begun, monkeypatch):
+    """begun : it becomes full only when the worker has begun."""
     disk = small_disk(512)
+    if begun:
+        monkeypatch.setattr(solving, "check_space", lambda folder, size: None)
     scene.understudy.cache_folder = str(disk)
     (disk / "ballast").write_bytes(bytes((512 - free) << 10))
     run = solve(scene)
-    assert run.state == "failed" and ("space" in run.text or "Make room" in run.text) and "Traceback" not in run.text, run.text
+    assert run.state == "failed" and ("space" in run.text or "Make room" in run.text), run.text
+    assert "Traceback" not in run.text
     assert not {name for name in files_in(disk) if name.endswith((".pc2", ".json", ".npy"))}
     (disk / "ballast").unlink()
     assert solve(scene).state == "done"
@@ -145,6 +149,39 @@ def test_paths_that_windows_wrote(scene, folder):
     shot.footage = "C:\\footage\\take.mp4"
     run = solve(scene)
     assert run.state == "failed" and "C:\\footage\\take.mp4" in run.text
+
+
+def test_unsaved_then_saved_then_collected(folder, worker_python, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNDERSTUDY_PYTHON", str(worker_python))
+    bpy.ops.understudy.actor_open(filepath=str(folder / "actor"))
+    bpy.ops.understudy.shot_add(filepath=str(folder / "take one.mp4"))
+    scene = bpy.context.scene
+    solve(scene)
+    first = paths.absolute(shot_of(scene).cache)
+    before = shown(shot_of(scene).face, 7)
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "späť.blend"))
+    assert paths.absolute(shot_of(scene).cache) == first
+    assert bpy.ops.understudy.collect() == {"FINISHED"}
+    assert shot_of(scene).cache == f"//späť files/cache/{first.name}"
+    for path in (first, first.with_suffix(".json"), first.with_suffix(".npy")):
+        path.unlink()
+    np.testing.assert_array_equal(shown(shot_of(scene).face, 7), before)
+    assert solve(scene).state == "done" and shot_of(scene).cache == "//understudy/take one.v001.pc2"
+
+
+def test_image_sequence_with_a_gap(scene, folder, worker_python):
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    code = ("import av, sys\nfor i, frame in enumerate(av.open(sys.argv[1]).decode(video=0)):\n"
+            "    frame.to_image().save(f'{sys.argv[2]}/p.{i:04}.png') if i != 5 else None\n")
+    try:
+        subprocess.run([worker_python, "-c", code, folder / "second.mp4", pictures], check=True, capture_output=True)
+    except subprocess.CalledProcessError:
+        code = code.replace("frame.to_image().save(f'{sys.argv[2]}/p.{i:04}.png')",
+                            "cv2.imwrite(f'{sys.argv[2]}/p.{i:04}.png', frame.to_ndarray(format='bgr24'))")
+        subprocess.run([worker_python, "-c", "import cv2\n" + code, folder / "second.mp4", pictures], check=True)
+    with pytest.raises(RuntimeError, match="5"):
+        bpy.ops.understudy.shot_add(filepath=str(pictures / "p.0000.png"))
 
 
 # ---- objects
