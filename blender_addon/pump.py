@@ -167,7 +167,8 @@ def redraw(at_once: bool = True) -> None:
         return
     _drawn = now
     for window in bpy.context.window_manager.windows:
-        window.workspace.status_text_set_internal(None)  # the only way to have the status bar drawn again
+        with bpy.context.temp_override(window=window):  # without a window, as in a timer after loading, Blender crashes
+            window.workspace.status_text_set_internal(None)  # the only way to have the status bar drawn again
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):
                 for region in area.regions:
