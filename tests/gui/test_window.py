@@ -39,3 +39,14 @@ def test_the_story_of_a_real_actor(blender_window, package, trained, name, tmp_p
     blender_window.install(package)
     shots = blender_window.play(SCENARIOS / "story.py", env={"ACTOR": model, "FOOTAGE": footage}, timeout=500)
     assert moved(shots, "3 solved", "4 later") > 1000
+
+
+def test_faults(blender_window, package, tmp_path):
+    """Undo, other modes, another frame rate, disabling, loading and quitting in the middle of solves."""
+    folder = tmp_path / "Zoë s"
+    folder.mkdir()
+    blender_window.install(package)
+    blender_window.play(SCENARIOS / "faults.py", env={"FOLDER": folder}, timeout=500)
+    caches = folder / "understudy"
+    assert {path.stem for path in caches.glob("*.pc2")} == {path.stem for path in caches.glob("*.json")}
+    assert not list(caches.glob(".*"))
