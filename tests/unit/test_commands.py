@@ -16,8 +16,8 @@ from understudy.core import terminal
 from understudy.core.jobs import Job
 from understudy.core.movie_writer import MovieWriter
 
-COMMANDS = ("new", "add-shot", "check", "runs", "sample", "train", "solve", "evaluate", "compare", "watch", "probe",
-            "picture", "suggest-crop", "doctor", "warm", "serve")
+COMMANDS = ("new", "add-shot", "check", "composition", "runs", "sample", "train", "solve", "evaluate", "compare",
+            "watch", "probe", "picture", "suggest-crop", "doctor", "warm", "serve")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
 
 
