@@ -321,3 +321,22 @@ def test_the_composition_is_told(stage):
     assert bpy.ops.understudy.composition() == {"FINISHED"}
     assert runtime.composition[0] == "0.0 minutes train (12 frames)"
 
+
+
+def test_a_single_frame_can_be_marked(stage):
+    stage.shot.first = stage.shot.last = FIRST + 5
+    shot = mark(stage)
+    assert shot.vertices().shape == (1, 81, 3) and shot.first_frame == FIRST + 5
+    assert np.abs(shot.vertices()[0] - stage.samples[5]).max() < TOLERANCE
+
+
+def test_what_changed_in_the_actor_meanwhile_is_noticed(stage):
+    write_obj(stage.folder / "other.obj", stands.grid(8))
+    (stage.folder / "Zoë" / "actor.json").unlink()
+    create_actor(stage.folder / "Yoë", stage.folder / "other.obj", "cm", crop=(0, 0, 240, 320))
+    stage.scene.understudy.actor = str(stage.folder / "Yoë")
+    with pytest.raises(RuntimeError, match="is another one now. Open the actor again"):
+        bpy.ops.understudy.mark_cleaned()
+    stage.scene.understudy.actor = str(stage.folder / "Zoë")
+    with pytest.raises(RuntimeError, match="is no actor folder"):
+        bpy.ops.understudy.mark_cleaned()
