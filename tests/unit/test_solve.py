@@ -7,12 +7,14 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from understudy.core import footage as footages
+from understudy.core import solve as solving
 from understudy.core.crop import network_input
 from understudy.core.engine import pick_device
 from understudy.core.errors import Cancelled, UnderstudyError
@@ -457,6 +459,19 @@ def small_gpu(monkeypatch):
 
         monkeypatch.setattr(Solver, "_submit", limited)
     return small_gpu
+
+
+@pytest.mark.parametrize(("cores", "asked"), [(4, ["cuda"]), (64, [])])
+def test_a_gpu_decodes_where_the_processor_is_small(files, tmp_path, monkeypatch, cores, asked):
+    solver, sha256 = load_solver(files[0], "cpu", 4, "torch")
+    names = []
+    monkeypatch.setattr(solver, "device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(solving, "load_solver", lambda *_: (solver, sha256))
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr(footages.Footage, "use_hardware", lambda self, name: names.append(name) or "no NVDEC here")
+    report = Stop()
+    assert solve(*files, tmp_path / "x.pc2", report=report)["last"] == FRAMES - 1
+    assert names == asked and ("no NVDEC here" in report.told) == bool(asked)
 
 
 def test_a_batch_that_does_not_fit_is_halved(files, tmp_path, whole, small_gpu):
