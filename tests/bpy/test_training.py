@@ -1,9 +1,11 @@
 """Training from Blender, with a real trainer: begin, watch, stop, find again, use its model, compare, delete."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -111,6 +113,32 @@ def test_paused_found_again_by_another_session_and_resumed(trained):
     assert found.train[0] == run.train[0], "the curve keeps its beginning"
     assert bpy.ops.understudy.train_stop(then="DELETE") == {"FINISHED"}
     assert not found.folder.exists() and training.runs_of(settings) == []
+
+
+BLENDER = """
+import importlib.util, os, sys
+root, actor = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("understudy", root + "/__init__.py", submodule_search_locations=[root])
+sys.modules["understudy"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+import bpy
+package.register()
+bpy.ops.understudy.actor_open(filepath=actor)
+assert bpy.ops.understudy.train_start(length="PAPER", device="cpu", batch=4) == {"FINISHED"}
+os._exit(0)
+"""
+
+
+def test_goes_on_when_blender_ends(trained):
+    root, actor = Path(training.__file__).parents[1], training.folder_of(trained.understudy)
+    subprocess.run([sys.executable, "-c", BLENDER, str(root), str(actor)], check=True)
+    wait(lambda: training.live_run(trained.understudy), "the run of the other Blender is found")
+    run = the_run(trained)
+    wait(lambda: run.train, "it learns")
+    assert run.live and run.watcher.state.pid != os.getpid()
+    assert not bpy.ops.understudy.train_start.poll(), "it is seen that it trains"
+    assert bpy.ops.understudy.train_stop(then="DELETE") == {"FINISHED"}
+    assert not run.folder.exists()
 
 
 def test_stop_and_use(trained):
