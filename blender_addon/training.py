@@ -45,7 +45,7 @@ _after: dict[Path, str] = {}  # run folder -> USE or DELETE when it has ended
 _work: list[tuple[Future, Callable[[object], None]]] = []  # what threads do, and what follows
 _looked_at: set[Path] = set()  # runs whose model has been asked for its data
 _next_scan = 0.0
-_shown = -1
+_shown = _tagged = -1  # `changed`, when the pictures were made and when the panel was last told to draw
 
 
 @dataclass(frozen=True)
@@ -348,9 +348,14 @@ def _scan(folder: Path) -> None:
 
 
 def _show() -> None:
-    """Bring the list and the pictures of the panel up to date, while somebody looks at it."""
-    global _shown
-    if bpy.app.background or _shown == changed or time.monotonic() > seen + LOOKED_AT:
+    """Have the panel drawn, and bring its list and pictures up to date while somebody looks at it."""
+    global _shown, _tagged
+    if bpy.app.background or _shown == changed:
+        return
+    if _tagged != changed:  # if it is open, being drawn sets `seen`
+        _tagged = changed
+        pump.redraw()
+    if time.monotonic() > seen + LOOKED_AT:
         return
     _shown = changed
     manager = bpy.context.window_manager
