@@ -168,9 +168,9 @@ def test_blender_quits(blender, folder):
 def test_both_killed_and_what_they_left(scene, blender, folder):
     process = blender("told")
     pid = told(process, lambda state: (folder / "understudy" / "take one.v001.pc2").exists())
+    process.kill()  # first, for it would clear up
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    process.kill()
     wait(lambda: not process_lives(pid))
     if not half_files(folder / "understudy"):
         pytest.skip("the worker was faster")
