@@ -61,7 +61,7 @@ def release(name: str) -> None:
 
 
 def session_folder() -> Path:
-    """A folder for the small jobs of this session of Blender, removed in the end."""
+    """A folder for small jobs, removed when this Blender ends."""
     global _folder
     if _folder is None or not _folder.is_dir():
         _folder = Path(tempfile.mkdtemp(prefix="understudy-"))

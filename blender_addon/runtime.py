@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass
 class Run:
-    """A solve or a marking that waits, runs or has ended in this session of Blender."""
+    """A solve or a marking that waits, runs, or has ended since Blender was started."""
 
     uid: str          # of the shot
     name: str         # of the shot, for messages
