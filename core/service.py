@@ -57,10 +57,13 @@ class Service:
         """Begin the next command if the last one has ended."""
         if self._watch is not None:
             self._watch.poll()
-            # Whoever has the job may have seen its end, and removed its folder, before we looked.
+            # Whoever has the job may have seen its end, and anybody may have removed its folder, before we looked.
             state = self._job.state if self._job.state.ended else self._watch.state
             if not state.ended:
-                return
+                if self._job.folder.is_dir():
+                    return
+                self._job.end("failed", f"The job folder {self._job.folder} was removed while the job ran.", 1)
+                state = self._job.state
             if state.state == "dead" and not state.command and not self._fresh:
                 self._queue.appendleft(self._job)  # the process ended before it came to this command: once more
             else:

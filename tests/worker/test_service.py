@@ -118,6 +118,17 @@ def test_a_job_folder_may_be_removed_as_soon_as_its_end_is_known(service, submit
     wait(submit("short"))
 
 
+def test_a_job_that_nobody_asks_about_and_whose_folder_is_gone_holds_nobody_up(service, submit):
+    job = submit("steps")
+    wait(job, moving)
+    job.cancel()
+    watcher, deadline = Watcher(job.folder), time.monotonic() + PATIENCE
+    while not watcher.state.ended and time.monotonic() < deadline:
+        watcher.poll()
+    shutil.rmtree(job.folder)
+    wait(submit("short"))
+
+
 @pytest.mark.parametrize(("what", "state", "says", "in_log"), [
     ("error", "failed", "The movie is too short; record é longer.", []),
     ("bug", "failed", "ZeroDivisionError", ["Traceback"]),
