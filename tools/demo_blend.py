@@ -29,6 +29,7 @@ def load_understudy():
 def main(actor: Path, footage: Path, out: Path) -> None:
     load_understudy().register()
     bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.context.preferences.filepaths.save_version = 0  # no demo.blend1
     bpy.ops.wm.save_as_mainfile(filepath=str(out))  # so that the solve goes beside it
     bpy.ops.understudy.actor_open(filepath=str(actor))
     bpy.ops.understudy.shot_add(filepath=str(footage))
