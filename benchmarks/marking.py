@@ -7,7 +7,6 @@ single step of the task: it is what a window could stall, drawing aside.
 """
 
 import argparse
-import importlib.util
 import os
 import shutil
 import statistics
@@ -18,17 +17,9 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from playback import ROOT, load
 
-ROOT = Path(__file__).resolve().parents[1]
 KEYS, BONES = 50, 20
-
-
-def load(name: str, path: Path, **options):
-    """A module from a file, known by a name."""
-    spec = importlib.util.spec_from_file_location(name, path, **options)
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def main() -> None:

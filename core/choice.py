@@ -9,14 +9,13 @@ import json
 import os
 import platform
 import re
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .doctor import first_line
 from .errors import UnderstudyError
-from .files import make_folder, read_json, write_json
+from .files import make_folder, read_json, user_cache, write_json
 
 RMS_MM, MOST_MM = 0.01, 0.1  # how far vertices may be from those of float32
 SHARE = 0.003   # the same as a share of the motion, for faces larger than people's
@@ -129,14 +128,7 @@ def _remembered() -> dict:
 
 
 def _file() -> Path:
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        usual = Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local"))
-    else:
-        usual = home / "Library/Caches" if sys.platform == "darwin" else Path(
-            os.environ.get("XDG_CACHE_HOME", home / ".cache"))
-    own = os.environ.get("UNDERSTUDY_CACHE")
-    return make_folder(Path(own) if own else usual / "understudy") / "engines.json"
+    return make_folder(user_cache()) / "engines.json"
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -71,6 +72,22 @@ def make_folder(path: Path | str) -> Path:
     except OSError as error:
         raise UnderstudyError(f"Cannot make the folder {path}: {error.strerror or error}.") from error
     return path
+
+
+def user_cache(part: str = "") -> Path:
+    """Where what can be made again is kept for this user, in a part of its own; it need not exist.
+
+    The environment's UNDERSTUDY_CACHE is a folder to use instead, without parts.
+    """
+    if own := os.environ.get("UNDERSTUDY_CACHE"):
+        return Path(own)
+    home = Path(os.path.expanduser("~"))
+    if sys.platform == "win32":
+        usual = Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local"))
+    else:
+        usual = home / "Library/Caches" if sys.platform == "darwin" else Path(
+            os.environ.get("XDG_CACHE_HOME", home / ".cache"))
+    return usual / "understudy" / part
 
 
 def inside(folder: Path | str, relative: str) -> Path:

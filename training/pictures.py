@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from ..core.actor import Shot
 from ..core.crop import WIDTH, Crop, block, reduce
 from ..core.errors import Cancelled, UnderstudyError
-from ..core.files import make_folder
+from ..core.files import make_folder, user_cache
 from ..core.footage import Footage
 from ..core.jobs import Reporter
 from ..core.numbered import find_images
@@ -66,15 +65,8 @@ class Region:
 
 def cache_folder() -> Path:
     """Where pictures are kept, made if it is absent; a temporary folder if it cannot be written."""
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        usual = Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local"))
-    else:
-        usual = home / "Library/Caches" if sys.platform == "darwin" else Path(
-            os.environ.get("XDG_CACHE_HOME", home / ".cache"))
-    own = os.environ.get("UNDERSTUDY_CACHE")
     try:
-        return make_folder(Path(own) if own else usual / "understudy" / "pictures")
+        return make_folder(user_cache("pictures"))
     except UnderstudyError:
         return make_folder(Path(tempfile.gettempdir()) / "understudy-pictures")
 
