@@ -33,7 +33,7 @@ class UnderstudyRun(bpy.types.PropertyGroup):
 
 
 class UnderstudyTraining(bpy.types.PropertyGroup):
-    """What the panel is set to, in this session: `WindowManager.understudy_training`."""
+    """What the panel is set to; not saved: `WindowManager.understudy_training`."""
 
     length: EnumProperty(name="Length", items=LENGTHS, description="How long to train")
     minutes: FloatProperty(name="Minutes", default=20, min=0.1, soft_max=600, precision=0, step=500,
