@@ -1,10 +1,55 @@
 """Which frames an artist had better look at, and what of a sculpted frame the actor's own components can show."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .errors import UnderstudyError
 
 SPREAD = 20.0  # frames around one that was chosen in which others are less worth a look
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A frame that is worth cleaning.
+
+    sample : of the solve, from 0.    reason : in words, for the artist.    expected_mm : RMSE that is to be expected.
+    """
+
+    sample: int
+    reason: str
+    expected_mm: float
+
+
+def expected_error(sidecar: dict) -> np.ndarray:
+    """The RMSE over all animated vertices that is to be expected of each sample of a solve, (n,) float32 mm.
+
+    sidecar : of a solve, as core/solved.py has checked it.    NaN where nobody knows: what was tracked elsewhere.
+    """
+    count, columns = sidecar["last"] - sidecar["first"] + 1, sidecar["confidence_mm"]
+    known = [columns["all"]] if "all" in columns else list(columns.values())
+    if not known:
+        return np.full(count, np.nan, np.float32)
+    return np.array(known, np.float32).max(axis=0)  # None becomes NaN, and NaN is the largest
+
+
+def clean_next(sidecar: dict, count: int = 20, taken: np.ndarray | list[int] = (),
+               excluded: np.ndarray | None = None) -> list[Suggestion]:
+    """The `count` samples of a solve that are most worth cleaning, the most urgent first, spread over time.
+
+    sidecar : as in `expected_error`.    taken : samples that were cleaned.    excluded : (n,) bool, samples that will
+    not train.
+    """
+    expected, columns = expected_error(sidecar), sidecar["confidence_mm"]
+    regions = {name: np.array(column, np.float32) for name, column in columns.items() if name != "all"}
+    found = []
+    for sample in suggest_frames(expected, count, taken, excluded):
+        unsure = {name: column[sample] / np.nanmedian(column) for name, column in regions.items()
+                  if np.isfinite(column[sample])}
+        where = max(unsure, key=unsure.get) if unsure else "the face"
+        found.append(Suggestion(sample, f"unsure about the {where}" if unsure else f"unsure about {where}",
+                                float(expected[sample])))
+    return found
 
 
 def suggest_frames(confidence: np.ndarray, count: int, taken: np.ndarray | list[int] = (),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from understudy.core.errors import UnderstudyError
-from understudy.core.review import project, suggest_frames
+from understudy.core.review import clean_next, expected_error, project, suggest_frames
 
 
 def test_the_least_sure_frames_come_first_and_apart():
@@ -20,6 +20,17 @@ def test_what_is_cleaned_excluded_or_unknown_is_not_suggested_again():
     assert not 45 <= suggest_frames(confidence, 1, excluded=np.arange(100) // 10 == 5)[0] < 60
     assert suggest_frames(confidence, 1, taken=[55])[0] in (50, 59)
     assert suggest_frames(np.full(5, np.nan), 3) == []
+
+
+def test_what_is_expected_of_a_solve():
+    sidecar = {"first": 5, "last": 7, "confidence_mm": {"all": [.1, None, .3], "lips": [.1, None, 2.0],
+                                                        "brows": [.1, None, .1]}}
+    assert expected_error(sidecar) == pytest.approx([.1, np.nan, .3], nan_ok=True)
+    first, second = clean_next(sidecar)
+    assert (first.sample, second.sample) == (2, 0)
+    assert "lips" in first.reason and first.expected_mm == pytest.approx(.3)
+    tracked = {"first": 0, "last": 2, "confidence_mm": {}}
+    assert np.isnan(expected_error(tracked)).all() and len(expected_error(tracked)) == 3 and clean_next(tracked) == []
 
 
 def test_projection_is_the_nearest_face():
