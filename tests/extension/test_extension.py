@@ -50,13 +50,13 @@ def test_contents(package):
     with zipfile.ZipFile(package) as archive:
         names = archive.namelist()
     folders = {name.split("/")[0] for name in names if "/" in name}
-    assert folders == {"blender_addon", "core", "training", "sample"}
+    assert folders == {"blender_addon", "commands", "core", "training", "sample"}
     assert {name for name in names if "/" not in name} == {
         "__init__.py", "__main__.py", "blender_manifest.toml", "LICENSE", "README.md", "CHANGELOG.md"}
     assert {name for name in names if name.startswith("sample/")} == {
         "sample/model.safetensors", "sample/val_talk.mp4", "sample/README.txt"}
     code = {name for name in names if "/" in name and not name.startswith("sample/")}
-    assert code >= {path.relative_to(ROOT).as_posix() for folder in ("blender_addon", "core", "training")
+    assert code >= {path.relative_to(ROOT).as_posix() for folder in ("blender_addon", "commands", "core", "training")
                     for path in (ROOT / folder).rglob("*.py")}
     assert {name for name in code if not name.endswith(".py")} == set()
 

@@ -197,7 +197,7 @@ def test_resume_changes_nothing(run, actor):
 
 def test_metrics_are_mirrored_to_tensorboard(tmp_path):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    from understudy.__main__ import mirror
+    from understudy.commands.running import mirror
 
     with contextlib.ExitStack() as stack:
         show = mirror(tmp_path, stack)
@@ -230,7 +230,8 @@ def test_watch_of_a_finished_job(run, tmp_path):
 def test_runs_as_a_file_from_a_folder_of_any_name(tmp_path):
     """As Blender runs it: isolated, from a folder of another name. Nothing needs to be installed to be told how."""
     source, root = Path(understudy.__file__).parent, tmp_path / "extensión 1"
-    shutil.copytree(source / "core", root / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("commands", "core"):
+        shutil.copytree(source / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(source / name, root / name)
     done = subprocess.run([sys.executable, "-I", "-S", root / "__main__.py", "--version"], capture_output=True,

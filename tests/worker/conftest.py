@@ -17,10 +17,10 @@ def copy_program(tmp_path_factory):
     def copy_program(**replaced: str) -> Path:
         source = Path(understudy.__file__).parent
         copy = tmp_path_factory.mktemp("program") / "under stüdy"
-        for part in ("core", "training"):
+        for part in ("commands", "core", "training"):
             (copy / part).mkdir(parents=True)
-        for name in ("__init__.py", "__main__.py", *(f"core/{path.name}" for path in (source / "core").glob("*.py")),
-                     "training/__init__.py"):
+        whole = [path.relative_to(source) for part in ("commands", "core") for path in (source / part).glob("*.py")]
+        for name in ("__init__.py", "__main__.py", "training/__init__.py", *whole):
             shutil.copy(source / name, copy / name)
         for name, text in replaced.items():
             (copy / f"{name.replace('_', '/')}.py").write_text(text, encoding="utf-8")
