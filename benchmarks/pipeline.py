@@ -53,7 +53,8 @@ def side(device: str, folder: str) -> None:
     import av
 
     from understudy.core.model import load_model
-    from understudy.core.solve import Solver, solve
+    from understudy.core.solve import solve
+    from understudy.core.solver import Solver
 
     movie, path = Path(folder) / "movie.mp4", Path(folder) / "model.safetensors"
     model = load_model(path)

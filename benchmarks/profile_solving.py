@@ -25,7 +25,7 @@ def profile(model_path: Path, movie: Path) -> None:
     from understudy.core.crop import network_input
     from understudy.core.footage import open_footage
     from understudy.core.live import LiveCache
-    from understudy.core.solve import load_solver
+    from understudy.core.solver import load_solver
 
     solver, _ = load_solver(model_path, "cpu")
     crop, slot = solver.model.crop, solver._slots[0]

@@ -54,7 +54,7 @@ def side(name: str, device: str, path: str) -> None:
     from material import plain
 
     from understudy.core.model import load_model
-    from understudy.core.solve import Solver
+    from understudy.core.solver import Solver
 
     model = load_model(path)
     mean, deviation = model.whitening

@@ -21,7 +21,7 @@ from .footage import open_footage
 from .gray import from_rgb
 from .jobs import Reporter
 from .livefeed import LiveWriter
-from .solve import load_solver
+from .solver import load_solver
 
 EVERY = 1.0   # s between metrics
 WAIT = 5.0    # s without a picture after which a camera counts as gone

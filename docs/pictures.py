@@ -12,7 +12,7 @@ from understudy.core.crop import network_input
 from understudy.core.footage import open_footage
 from understudy.core.metrics import rmse_per_frame
 from understudy.core.model import load_model
-from understudy.core.solve import Solver
+from understudy.core.solver import Solver
 from understudy.training.sample import expression
 from understudy.training.sample_face import Face
 from understudy.training.sample_render import Renderer

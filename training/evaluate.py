@@ -17,7 +17,7 @@ from ..core.files import hash_file, make_folder, write_json, write_text
 from ..core.footage import open_footage
 from ..core.jobs import Reporter
 from ..core.model import Model, load_model
-from ..core.solve import Solver
+from ..core.solver import Solver
 from .dataset import check_length
 from .report import MarkedFrame, write_report
 

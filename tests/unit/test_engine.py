@@ -12,10 +12,10 @@ import torch
 
 import understudy
 from understudy.core import batches, choice, engine
-from understudy.core import solve as solving
+from understudy.core import solver as solving
 from understudy.core.doctor import examine
 from understudy.core.errors import UnderstudyError
-from understudy.core.solve import Solver
+from understudy.core.solver import Solver
 
 ROOT = Path(understudy.__file__).parent
 CPU = torch.device("cpu")
@@ -246,7 +246,7 @@ def test_lesser_processors_solve_within_the_tolerance(model, inputs, tmp_path, i
     np.save(tmp_path / "inputs.npy", inputs)
     code = ("import os, sys, numpy as np\n"
             f"if {cores}: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
-            "from understudy.core.model import load_model\nfrom understudy.core.solve import Solver\n"
+            "from understudy.core.model import load_model\nfrom understudy.core.solver import Solver\n"
             f"inputs = np.load({str(tmp_path / 'inputs.npy')!r})\n"
             f"solver = Solver(load_model({str(tmp_path / 'm.safetensors')!r}), 'cpu', 4)\n"
             f"np.save({str(tmp_path / 'out.npy')!r}, solver.solve(inputs))\n")

@@ -17,7 +17,7 @@ from understudy.core.jobs import Reporter
 from understudy.core.livefeed import HEADER, MAGIC, LiveReader, LiveWriter
 from understudy.core.livesolve import Newest, live
 from understudy.core.movie_writer import MovieWriter
-from understudy.core.solve import load_solver
+from understudy.core.solver import load_solver
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from understudy.core.errors import Cancelled, UnderstudyError
 from understudy.core.footage import open_footage
 from understudy.core.jobs import Reporter
 from understudy.core.model import load_model
-from understudy.core.solve import Solver
+from understudy.core.solver import Solver
 from understudy.training.config import Config
 from understudy.training.dataset import read_frames
 from understudy.training.loop import new_run, train

@@ -25,8 +25,9 @@ from understudy.core.meshcache import read_cache
 from understudy.core.model import confidence_weights, load_model
 from understudy.core.modelfile import ModelFile
 from understudy.core.movie_writer import MovieWriter
-from understudy.core.solve import Solver, load_solver, solve
+from understudy.core.solve import solve
 from understudy.core.solved import read_solved
+from understudy.core.solver import Solver, load_solver
 
 FRAMES = 11
 ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(
