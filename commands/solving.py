@@ -89,7 +89,7 @@ def run_warm(options: argparse.Namespace) -> None:
     model = Path(options.model)
 
     def work(job) -> str:
-        from ..core.solve import warm_up
+        from ..core.solver import warm_up
 
         warm_up(model / "model.safetensors" if model.is_dir() else model, options.device)
         return f"{model} is loaded."

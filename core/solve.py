@@ -15,7 +15,7 @@ from .live import LiveCache, refuse_existing
 from .meshcache import cache_writer
 from .model import Model
 from .solved import Solved, read_solved
-from .solver import Solver, load_solver, warm_up  # noqa: F401
+from .solver import Solver, load_solver
 from .take import Take, write_beside
 
 FEW_CORES = 16  # below, a GPU's decoder is taken to be faster than the processor; not measured yet
