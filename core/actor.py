@@ -89,9 +89,9 @@ class Shot:
             "role": self.role, "split": self.split, "status": self.status, "excluded": self.excluded, **optional})
 
     @classmethod
-    def load(cls, folder: Path, tell: Tell = refuse) -> "Shot":
+    def load(cls, folder: Path, tell: Tell = refuse, file: str = "shot.json") -> "Shot":
         """Read a shot's folder; `tell` hears of every fault, and faulty values are then replaced by defaults."""
-        read = Fields(folder / "shot.json", SCHEMA, f"shot {folder.name}", tell)
+        read = Fields(folder / file, SCHEMA, f"shot {folder.name}", tell)
         return cls(
             folder,
             read("footage", lambda v: isinstance(v, str) and v and "\0" not in v, "a path", ""),

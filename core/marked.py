@@ -1,8 +1,8 @@
 """Writing the vertices of a shot that an artist has cleaned: all of them at once or nothing, as often as he likes.
 
 A shot that is marked again gets a new file, and shot.json, replaced last and atomically, names it: whoever reads the
-actor at any moment finds the old shot or the new one, never a mixture. The file before is kept until the next time,
-since a training run may be reading it.
+actor at any moment finds the old shot or the new one, never a mixture. The marking before is kept until the next time:
+a training run may be reading its vertices, and `unmark` goes back to it.
 """
 
 import contextlib
@@ -14,8 +14,10 @@ import numpy as np
 
 from .actor import VERTICES, Actor, Shot, check_shot_name, check_vertices, new_folder, stored_path
 from .errors import UnderstudyError
-from .files import check_space
+from .files import atomic, check_space
 from .meshcache import CacheWriter, cache_writer, check_finite, read_cache
+
+PREVIOUS = "shot.previous.json"  # the marking before, in the folder of its shot
 
 
 def shot_for(actor: Actor, name: str, footage: Path) -> Shot:
@@ -57,6 +59,8 @@ def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[Callable[[np.nd
             with cache_writer(path, vertices, count) as writer:
                 yield lambda positions: _write(writer, positions, name)
             check_vertices(read_cache(path), actor.template, actor.unit, name, finite=True)
+            with atomic(shot.folder / PREVIOUS) as temporary:
+                temporary.write_bytes((shot.folder / "shot.json").read_bytes())
             shot = replace(shot, file=path.name)
             shot.save()
         except BaseException:
@@ -65,6 +69,26 @@ def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[Callable[[np.nd
         _remove(other for other in shot.folder.iterdir()
                 if VERTICES.fullmatch(other.name) and other not in (old, path))
     actor.shots = sorted([other for other in actor.shots if other.name != shot.name] + [shot], key=lambda one: one.name)
+
+
+def unmark(actor: Actor, shot: Shot) -> bool:
+    """Take back the newest marking of one of the actor's shots: that before it counts again, else none does.
+
+    Returns whether there was one before that counted; if not, the shot is in cleanup again and does not train. Its vertices stay
+    until it is marked again, since a training run may be reading them. Raises UnderstudyError if a file is damaged or cannot be written.
+    """
+    path = shot.folder / PREVIOUS
+    before = Shot.load(shot.folder, file=PREVIOUS) if path.is_file() else None
+    if before is not None and before.file != shot.file and before.cache.is_file():
+        before.save()
+    else:
+        before = None
+        shot.status = "in cleanup"
+        shot.save()
+    _remove([path])
+    now = before or shot
+    actor.shots = [now if other.name == shot.name else other for other in actor.shots]
+    return now.status == "cleaned"
 
 
 def _write(writer: CacheWriter, positions: np.ndarray, name: str) -> None:

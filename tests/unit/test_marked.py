@@ -6,7 +6,7 @@ import pytest
 
 from understudy.core.actor import Actor, create_actor
 from understudy.core.errors import UnderstudyError
-from understudy.core.marked import samples, shot_for, write_shot
+from understudy.core.marked import samples, shot_for, unmark, write_shot
 from understudy.core.topology import make_mesh, write_obj
 
 SIDE = 12
@@ -56,8 +56,23 @@ def test_marked_again_it_is_replaced_and_a_reader_keeps_what_it_had(actor):
     assert len(again.vertices()) == 4 and again.role == "extreme" and again.cache.name == "vertices.0001.pc2"
     assert np.array_equal(reading, motion(actor)) and np.array_equal(before.vertices(), motion(actor))
     third = mark(actor, motion(actor, 5, seed=2))
-    assert sorted(path.name for path in third.folder.iterdir()) == ["shot.json", "vertices.0001.pc2",
-                                                                    "vertices.0002.pc2"]
+    assert sorted(path.name for path in third.folder.iterdir()) == ["shot.json", "shot.previous.json",
+                                                                    "vertices.0001.pc2", "vertices.0002.pc2"]
+
+
+def test_taken_back_the_marking_before_counts_again(actor):
+    mark(actor, motion(actor), role="facs", excluded=[[0, 1]], provenance={"by": "Zoë"})
+    mark(actor, motion(actor, 4, seed=1), role="extreme")
+    reading = actor.shots[0].vertices()
+    assert unmark(actor, actor.shots[0])
+    for found in (actor.shots[0], Actor.load(actor.folder).shots[0]):
+        assert (found.role, found.excluded, found.provenance) == ("facs", [[0, 1]], {"by": "Zoë"})
+        assert np.array_equal(found.vertices(), motion(actor)) and found.status == "cleaned"
+    assert np.array_equal(reading, motion(actor, 4, seed=1))
+    assert not unmark(actor, actor.shots[0]), "there is none before the first"
+    assert not actor.training_shots() and Actor.load(actor.folder).shots[0].status == "in cleanup"
+    assert mark(actor, motion(actor, 5, seed=2), status="cleaned").vertices().shape[0] == 5
+    assert [len(shot.vertices()) for shot in Actor.load(actor.folder).training_shots()] == [5]
 
 
 @pytest.mark.parametrize("marked_before", [False, True])
