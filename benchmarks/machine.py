@@ -51,11 +51,10 @@ def shares(rate: float, ceilings: dict, outputs: int, precision: str, batch: int
     inputs, gradients of weights.
     """
     from understudy.core.crop import HEIGHT, WIDTH
-    from understudy.core.network import COMPONENTS, FEATURES, WIDTHS
+    from understudy.core.network import COMPONENTS, WIDTHS
 
     height, width, before, size = HEIGHT, WIDTH, 1, 2 if precision == "bf16" else 4
-    head = FEATURES * COMPONENTS + COMPONENTS * outputs
-    operations, moved = 2.0 * head, 4.0 * head / batch
+    operations, moved = 0.0, 0.0
     for channels in WIDTHS:
         moved += size * before * height * width
         height, width = -(-height // 2), -(-width // 2)
@@ -63,6 +62,8 @@ def shares(rate: float, ceilings: dict, outputs: int, precision: str, batch: int
         operations += 2.0 * weights * height * width
         moved += size * (3 * channels * height * width + weights / batch)
         before = channels
+    head = before * height * width * COMPONENTS + COMPONENTS * outputs
+    operations, moved = operations + 2 * head, moved + 4 * head / batch
     times = rate * (3 if training else 1)
     return (f"arithmetic {times * operations / ceilings[precision]:.0%}, "
             f"memory {times * moved / ceilings['copy']:.0%}")

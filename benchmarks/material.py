@@ -14,7 +14,7 @@ from understudy.core.crop import Crop
 from understudy.core.footage import open_footage
 from understudy.core.model import Model
 from understudy.core.movie_writer import MovieWriter
-from understudy.core.network import CONVOLUTIONS, DROPOUT, Network
+from understudy.core.network import DROPOUT, Network
 from understudy.training.sample import NOISE, PLANS, make_sample
 
 FRAMES = 200           # of the shot; whole training batches
@@ -50,7 +50,7 @@ def _model(actor: Actor, crop: Crop) -> Model:
     mean, basis, _, _ = pca.fit(lambda indices: targets[indices], len(targets), 160)
     torch.manual_seed(0)
     network = Network(mean.size, len(basis))
-    for name in (*CONVOLUTIONS, "fc"):
+    for name in (*network.convolutions, "fc"):
         nn.init.kaiming_normal_(getattr(network, name).weight, nonlinearity="relu")
     with torch.no_grad():
         network.fc.weight.mul_(0.3)  # so that it moves, and errs in bfloat16, no more than a trained one
@@ -63,6 +63,6 @@ def _model(actor: Actor, crop: Crop) -> Model:
 def plain(network: Network) -> nn.Sequential:
     """The same layers as anybody would stack them in PyTorch."""
     layers = []
-    for name in CONVOLUTIONS:
+    for name in network.convolutions:
         layers += [getattr(network, name), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT), network.fc, network.output)

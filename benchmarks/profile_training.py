@@ -15,7 +15,7 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 from understudy.core.crop import HEIGHT, WIDTH, sample  # noqa: E402
-from understudy.core.network import CONVOLUTIONS, Network  # noqa: E402
+from understudy.core.network import Network  # noqa: E402
 from understudy.training import augment  # noqa: E402
 from understudy.training.config import Config  # noqa: E402
 from understudy.training.feed import Batch  # noqa: E402
@@ -77,7 +77,7 @@ def what(event) -> str:
 def layer(weight: list[int]) -> str:
     """The layer with weights of this shape; padding rounds channels up to 32."""
     network = Network(3)
-    for name in CONVOLUTIONS:
+    for name in network.convolutions:
         outputs, inputs = getattr(network, name).weight.shape[:2]
         if weight[0] == -(-outputs // 32) * 32 and weight[1] in (inputs, -(-inputs // 32) * 32):
             return name

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.architectures import ARCHITECTURES
 from .running import add_device, run_job
 
 
@@ -20,6 +21,7 @@ def add_commands(command: Callable) -> None:
                     "otto --resume otto/runs/2026-03-01_18-00-00", "otto --from otto/model.safetensors --epochs 5")
     train.epilog += ("\n\non several GPUs or machines, the batch being shared out among them:\n"
                      "  torchrun --nproc-per-node 4 -m understudy train otto --batch 200")
+    train.epilog += "\n\narchitectures:\n" + "\n".join(f"  {name:30}{what}" for name, what in ARCHITECTURES.items())
     train.add_argument("folder", metavar="DIR", help="the actor folder")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--preset", metavar="P",
@@ -30,6 +32,7 @@ def add_commands(command: Callable) -> None:
     train.add_argument("--from", dest="start_from", metavar="MODEL", help="start from a model of the same topology")
     train.add_argument("--run", dest="run_folder", metavar="RUN", help="run folder (default: DIR/runs/DATE_TIME)")
     train.add_argument("--freeze-output", action="store_true", default=None, help="keep the output layer from PCA")
+    train.add_argument("--architecture", metavar="A", help="another network than the paper's, to compare with it")
     train.add_argument("--batch", type=int, metavar="N", help="frames a step (default: 50, the paper's)")
     train.add_argument("--seed", type=int, metavar="N", help="of the initial weights and the augmentation (default: 0)")
     train.add_argument("--tensorboard", action="store_true", help="mirror the metrics to RUN/tensorboard")
@@ -43,7 +46,7 @@ def run_train(options: argparse.Namespace) -> None:
     from ..core.process import step_back
 
     Actor.load(options.folder)  # says what is wrong before a run folder is made
-    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
+    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "architecture", "freeze_output")
                if (value := vars(options)[name]) is not None}
     if options.resume and (changes or options.start_from or options.run_folder):
         raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")

@@ -1,8 +1,9 @@
 """What runs the convolutions of a solve: PyTorch anywhere, OpenVINO on CPUs that have it installed.
 
-An engine is a function from (batch, 320, 240) uint8 inputs, a tensor on the device, to (batch, 9720) float32 features
-there. Its batch size is fixed: a short batch is filled up by the caller, so that a frame's result does not depend on
-how many others it came with. Which engine is the fastest is measured on the machine at hand (core/choice.py).
+An engine is a function from (batch, 320, 240) uint8 inputs, a tensor on the device, to (batch, feature_count) float32
+features there. Its batch size is fixed: a short batch is filled up by the caller, so that a frame's result does not
+depend on how many others it came with. Which engine is the fastest is measured on the machine at hand
+(core/choice.py).
 
 TensorRT and ONNX Runtime are left out. On CPUs ONNX Runtime computes these convolutions in float32 alone, 40 and 56
 frames a second on two cores where OpenVINO's bfloat16 gives 266 and 400. On GPUs both would run the very same cuDNN and
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 
 from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
-from .network import CONVOLUTIONS, FEATURES, WIDTHS, Network
+from .network import Network
 from .process import limit_gpu_memory
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
@@ -90,7 +91,7 @@ def make_engine(name: str, precision: str, network: Network, whitening: tuple[fl
             return _openvino(network, whitening, precision, batch)
         whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision])
         if precision == "fp32":
-            layers = [_plain_layer(getattr(network, layer)) for layer in CONVOLUTIONS]
+            layers = [_plain_layer(getattr(network, layer)) for layer in network.convolutions]
         else:
             layers = _padded_layers(network, NUMBERS[precision], device, batch)
 
@@ -98,7 +99,7 @@ def make_engine(name: str, precision: str, network: Network, whitening: tuple[fl
             x = whiten(inputs)
             for layer in layers:
                 x = layer(x)
-            return x[:, :WIDTHS[-1]].float().flatten(1)
+            return x[:, :network.channels].float().flatten(1)
 
     return torch.compile(run, mode="max-autotune-no-cudagraphs") if name == "compiled" else run
 
@@ -127,7 +128,7 @@ def _padded_layers(network: Network, kind: torch.dtype, device: torch.device, ba
     Padded channels stay exactly zero. Weights are converted, and on CPUs brought into oneDNN's order, once and here.
     """
     multiple, layers, inputs, size = PAD.get(device.type, 32), [], 1, (HEIGHT, WIDTH)
-    for name in CONVOLUTIONS:
+    for name in network.convolutions:
         layer = getattr(network, name)
         outputs = -(-layer.out_channels // multiple) * multiple
         # Permuted, because for one input channel torch takes any memory for channels last, and oneDNN does not.
@@ -172,12 +173,12 @@ def _openvino(network: Network, whitening: tuple[float, float], precision: str, 
     ops, (mean, deviation) = openvino.opset13, np.array(whitening, np.float32)[:, None]
     inputs = ops.parameter([batch, HEIGHT, WIDTH], np.uint8)
     x = ops.unsqueeze((ops.convert(inputs, np.float32) - mean) / deviation, 1)
-    for name in CONVOLUTIONS:
+    for name in network.convolutions:
         layer = getattr(network, name)
         weight, bias = (value.detach().cpu().numpy() for value in (layer.weight, layer.bias))
         x = ops.convolution(x, weight, layer.stride, layer.padding, layer.padding, layer.dilation)
         x = ops.relu(x + bias[:, None, None])
-    model = openvino.Model([ops.reshape(x, [batch, FEATURES], False)], [inputs])
+    model = openvino.Model([ops.reshape(x, [batch, network.feature_count], False)], [inputs])
     compiled = openvino.Core().compile_model(model, "CPU", {
         "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else precision, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads()})

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from .architectures import ARCHITECTURES
 from .crop import Crop
 from .errors import UnderstudyError
 from .files import atomic
 from .modelfile import FORMAT, ModelFile
-from .network import DROPOUT, FEATURES, Network
+from .network import DROPOUT, Network, make_network
 from .topology import Mesh
 
 
@@ -74,7 +75,7 @@ class Model:
         crop = self.crop
         about = {"format": FORMAT, "actor": self.actor, "topology": self.topology, "unit": self.unit,
                  "crop": [crop.x, crop.y, crop.width, crop.height], "transfer": self.transfer,
-                 "architecture": {"name": "convolutional", "components": len(self.basis)}, **self.about}
+                 "architecture": {"name": self.network.architecture, "components": len(self.basis)}, **self.about}
         write_tensors(path, tensors, about)
 
 
@@ -86,7 +87,7 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], about: dic
 
 
 def confidence_weights(network: Network, animated: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
-    """Weights w with spread^2 = sum over features x_i^2 w_i, (9720, 1 + regions) float32, cm2.
+    """Weights w with spread^2 = sum over features x_i^2 w_i, (features, 1 + regions) float32, cm2.
 
     Behind the dropout layer everything is linear, so the mean variance of a vertex that dropout would cause needs no
     sampling: p / (1 - p) times the squared length of each feature's effect. Column 0 is all animated vertices, the
@@ -110,10 +111,13 @@ def load_model(path: Path | str) -> Model:
     file = ModelFile.load(path)
     outputs = 3 * len(file.animated)
     with torch.device("meta"):
-        network = Network(outputs, file.components)
+        network = make_network(file.architecture, outputs, file.components)
+    if file.architecture not in ARCHITECTURES:
+        raise UnderstudyError(f"{file.path} holds a network of the architecture {file.architecture!r}, which this "
+                              "Understudy does not know. Update Understudy.")
     sizes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     wanted = sizes | {"whitening": (2,), "pca.mean": (outputs // 3, 3), "pca.basis": (file.components, outputs // 3, 3),
-                      "confidence": (FEATURES, 1 + len(file.regions))}
+                      "confidence": (network.feature_count, 1 + len(file.regions))}
     for name, shape in wanted.items():
         found = file.tensors[name].shape if name in file.tensors else None
         if found != shape:
@@ -128,6 +132,3 @@ def load_model(path: Path | str) -> Model:
                  file.regions, (mean, deviation), file.finite("pca.mean"), file.finite("pca.basis"), network,
                  {name: value for name, value in file.about.items() if name not in known}, file.reference(),
                  file.finite("confidence"))
-
-
-assert FEATURES == 9720  # the paper's count; the model format depends on it

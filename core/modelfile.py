@@ -75,6 +75,11 @@ class ModelFile:
     def topology(self) -> str:
         return self.template.hash
 
+    @property
+    def architecture(self) -> str:
+        """The name of the network's architecture (core/architectures.py)."""
+        return str(self.about["architecture"].get("name"))
+
     def head(self) -> tuple[np.ndarray, np.ndarray]:
         """The output layer: W (3 A, K) and b (3 A,), float32 in mesh units.
 

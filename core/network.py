@@ -1,4 +1,4 @@
-"""The convolutional network of the paper (Laine et al. 2017, Sec. 3.1), and nothing else.
+"""The convolutional network of the paper (Laine et al. 2017, Sec. 3.1), and what it was compared with (Sec. 5.1).
 
 A whitened 240 x 320 gray picture goes through six pairs of 3 x 3 convolutions with ReLU, the first of each pair with
 stride 2, then dropout, a linear layer to 160 components and a linear output layer to every coordinate of the animated
@@ -9,31 +9,50 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .architectures import PAPER, check_architecture
 from .crop import HEIGHT, WIDTH
 
 WIDTHS = (64, 96, 144, 216, 324, 486)  # output channels of the pairs conv1 .. conv6
 COMPONENTS = 160
 DROPOUT = 0.2
-CONVOLUTIONS = tuple(f"conv{pair}{letter}" for pair in range(1, 7) for letter in "ab")
-FEATURES = WIDTHS[-1] * (HEIGHT // 64) * -(-WIDTH // 64)  # 486 x 5 x 4 = 9720: halved six times, rounding up
 PAD = 32  # channels are padded to a multiple of this when computing in bf16
 SMALL = 80  # pixels of a layer's output up to which a matrix product gives its weights' gradient faster
+_CONVOLUTIONS = {  # channels of the pairs, and the letters of the layers in each: a has stride 2, others 1
+    PAPER: (WIDTHS, "ab"),
+    "convolutional-narrow": (tuple(width // 2 for width in WIDTHS), "ab"),
+    "convolutional-wide": (tuple(3 * width // 2 for width in WIDTHS), "ab"),
+    "convolutional-shallow": (WIDTHS, "a"),
+    "convolutional-deep": (WIDTHS, "abc"),
+}
+
+
+def make_network(architecture: str, outputs: int, components: int = COMPONENTS) -> "Network":
+    """An untrained network by the name of its architecture. Raises UnderstudyError for a name that there is not."""
+    check_architecture(architecture)
+    return Network(outputs, components, architecture)
 
 
 class Network(nn.Module):
-    """The paper's network, regressing `outputs` = 3 A coordinates through `components` linear components.
+    """A convolutional network, regressing `outputs` = 3 A coordinates through `components` linear components.
 
     Layers carry the paper's names: conv1a ... conv6b, fc, output. Weights are float32 whatever the arithmetic.
+    convolutions : names of the layers in order.    channels : of the last one.    feature_count : 9720 in the paper's.
+    droppable : how many numbers of a frame dropout decides about.
     """
 
-    def __init__(self, outputs: int, components: int = COMPONENTS):
+    def __init__(self, outputs: int, components: int = COMPONENTS, architecture: str = PAPER):
         super().__init__()
-        before = 1
-        for pair, width in enumerate(WIDTHS, 1):
-            self.add_module(f"conv{pair}a", nn.Conv2d(before, width, 3, stride=2, padding=1))
-            self.add_module(f"conv{pair}b", nn.Conv2d(width, width, 3, padding=1))
-            before = width
-        self.fc = nn.Linear(FEATURES, components)
+        self.architecture = architecture
+        widths, letters = _CONVOLUTIONS[architecture]
+        names, before = [], 1
+        for pair, width in enumerate(widths, 1):
+            for letter in letters:
+                names.append(f"conv{pair}{letter}")
+                self.add_module(names[-1], nn.Conv2d(before, width, 3, stride=2 if letter == "a" else 1, padding=1))
+                before = width
+        self.convolutions, self.channels = tuple(names), before
+        self.feature_count = self.droppable = before * (HEIGHT // 64) * -(-WIDTH // 64)  # halved six times, rounded up
+        self.fc = nn.Linear(self.feature_count, components)
         self.output = nn.Linear(components, outputs)
 
     def forward(self, inputs: torch.Tensor, reduced: bool = False, keep: torch.Tensor | None = None) -> torch.Tensor:
@@ -41,8 +60,8 @@ class Network(nn.Module):
 
         inputs : (N, 1, 320, 240) float32.    reduced : run the convolutions in bfloat16; the two linear layers
         always run in float32 (in bfloat16 they alone move vertices by up to 0.8 mm).
-        keep : (N, 9720) float32, 0 for features that dropout leaves out and 1 for others; None = as chance has it when
-        training, all otherwise.
+        keep : (N, droppable) float32, 0 for features that dropout leaves out and 1 for others; None = as chance has it
+        when training, all otherwise.
         Returns (N, outputs) float32, centimetres.
         """
         features = self.features(inputs, reduced)
@@ -53,15 +72,15 @@ class Network(nn.Module):
         return self.output(self.fc(features))
 
     def features(self, inputs: torch.Tensor, reduced: bool = False) -> torch.Tensor:
-        """The 9720 features behind the last convolution, (N, 9720) float32, in channel, row, column order."""
+        """What lies behind the last convolution, (N, feature_count) float32, in channel, row, column order."""
         x = inputs.to(torch.bfloat16 if reduced else inputs.dtype).contiguous(memory_format=torch.channels_last)
-        for name in CONVOLUTIONS:
+        for name in self.convolutions:
             layer = getattr(self, name)
             if reduced:
                 x = _ReducedConvReLU.apply(x, layer.weight, layer.bias, layer.stride[0])
             else:
                 x = F.relu(layer(x), inplace=True)
-        return x[:, :WIDTHS[-1]].float().flatten(1)
+        return x[:, :self.channels].float().flatten(1)
 
 
 class _ReducedConvReLU(torch.autograd.Function):

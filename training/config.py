@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+from ..core.architectures import PAPER, check_architecture
 from ..core.errors import UnderstudyError
 
 
@@ -17,6 +18,7 @@ class Config:
     epochs: float = 200.0           # every training frame is shown this often. Ignored when minutes is set.
     minutes: float | None = None    # run for this long instead. None = count epochs.
     batch: int = 50                 # frames a step
+    architecture: str = PAPER       # of core/architectures.py
     components: int = 160           # width of the layer before the output; fewer when there are fewer frames
     freeze_output: bool = False     # True = regress the PCA coefficients, never training the output layer
     learning_rate: float = 1e-3     # peak, the one that Adam's authors recommend
@@ -45,6 +47,7 @@ class Config:
 
     @classmethod
     def preset(cls, name: str) -> "Config":
+        check_architecture(self.architecture)
         """The configuration called `paper`, `quick` or `smoke`. Raises UnderstudyError for another name."""
         if name not in PRESETS:
             raise UnderstudyError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
@@ -58,8 +61,10 @@ class Config:
         if unknown:
             raise UnderstudyError(f"The training configuration has the unknown entry {unknown[0]!r}.")
         for name, value in values.items():
-            if not isinstance(value, (int, float, bool)) and not (name == "minutes" and value is None):
-                raise UnderstudyError(f"The training configuration's {name} should be a number, not {value!r}.")
+            wanted = str if name == "architecture" else (int, float, bool)
+            if not isinstance(value, wanted) and not (name == "minutes" and value is None):
+                raise UnderstudyError(f"The training configuration's {name} should be a "
+                                      f"{'name' if wanted is str else 'number'}, not {value!r}.")
         return cls(**values)
 
     def to_json(self) -> dict:

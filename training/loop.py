@@ -91,7 +91,7 @@ def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: 
             if resuming and start.exists():
                 start_from = start  # whitening and components as they were, whatever became of the data
             model = (new_model(actor, frames, config) if start_from is None
-                     else continue_model(actor, frames, start_from))
+                     else continue_model(actor, frames, start_from, config.architecture))
             model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
                            "data": hashes.result()}
             if not start.exists():

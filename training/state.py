@@ -17,7 +17,7 @@ from ..core.crop import Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
 from ..core.model import Model, load_model, write_tensors
-from ..core.network import CONVOLUTIONS, DROPOUT, FEATURES, Network
+from ..core.network import DROPOUT, make_network
 from . import augment, schedule
 from .config import Config
 from .dataset import Frames
@@ -59,8 +59,8 @@ class State:
         """
         config, generator = self.config, torch.Generator(self.device)
         generator.manual_seed(config.seed * 1_000_003 + self.images)  # so that a resumed run drops the same features
-        keep = torch.empty(batch.count, FEATURES, device=self.device).bernoulli_(1 - DROPOUT, generator=generator)
-        keep = keep[self.team.rows(batch.count)]
+        keep = torch.empty(batch.count, self.network.droppable, device=self.device)
+        keep = keep.bernoulli_(1 - DROPOUT, generator=generator)[self.team.rows(batch.count)]
         self.network.train()
         while (loss := self._gradients(batch, keep)) is None:
             pass  # with fewer frames at once
@@ -192,11 +192,12 @@ class _Graph:
 def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
     """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
     mean, basis, *_ = pca.fit(frames.targets, len(frames), config.components)
-    network = Network(mean.size, len(basis))
+    network = make_network(config.architecture, mean.size, len(basis))
     whitening, reference = frames.statistics()
     generator = torch.Generator().manual_seed(config.seed)
-    for name in (*CONVOLUTIONS, "fc"):
-        layer = getattr(network, name)
+    for name, layer in network.named_children():
+        if name == "output":
+            continue
         torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         torch.nn.init.zeros_(layer.bias)
     with torch.no_grad():
@@ -207,7 +208,7 @@ def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
                  reference=reference)
 
 
-def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
+def continue_model(actor: Actor, frames: Frames, path: Path | str, architecture: str) -> Model:
     """A model to train further. Its whitening and components stay; crop, names, regions and reference are today's."""
     model = load_model(path)
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
@@ -219,8 +220,12 @@ def continue_model(actor: Actor, frames: Frames, path: Path | str) -> Model:
 
 def describe_model(model: Model, team: Team) -> None:
     """Tell the rest of the team what `receive_model` needs; weights follow with `State.share`."""
-    team.tell({"components": len(model.basis), "whitening": list(model.whitening)})
+    team.tell({"architecture": model.network.architecture, "components": len(model.basis),
+               "whitening": list(model.whitening)})
 
+    if model.network.architecture != architecture:
+        raise UnderstudyError(f"{path} is a network of the architecture {model.network.architecture}, not "
+                              f"{architecture}. Name its own with --architecture, or train from scratch.")
 
 def receive_model(actor: Actor, team: Team) -> Model:
     """The leader's model as far as training it needs one: the others neither fit nor save anything."""
@@ -228,4 +233,5 @@ def receive_model(actor: Actor, team: Team) -> Model:
     mean = np.zeros((len(actor.animated), 3), np.float32)
     return Model(actor.name, actor.unit, Crop(*actor.crop), actor.transfer, actor.template, actor.animated,
                  actor.stabiliser, actor.regions, tuple(about["whitening"]), mean,
-                 np.zeros((about["components"], *mean.shape), np.float32), Network(mean.size, about["components"]))
+                 np.zeros((about["components"], *mean.shape), np.float32),
+                 make_network(about["architecture"], mean.size, about["components"]))

@@ -68,6 +68,8 @@ def test_the_closed_form_spread_is_what_dropout_causes(small_model):
     ({}, {"unit": -1}, "unit"),
     ({}, {"topology": "00"}, "topology"),
     ({}, {"architecture": {"components": 10**9}}, "no sense"),
+    ({}, {"architecture": {"name": "resnet", "components": 6}}, "architecture 'resnet'"),
+    ({}, {"architecture": {"name": "convolutional-wide", "components": 6}}, "conv1a.weight"),
     ({"conv3a.weight": torch.zeros(2, 2)}, {}, "conv3a.weight"),
     ({"output.bias": torch.zeros(16)}, {}, "no sense"),
     ({"fc.bias": None}, {}, "fc.bias"),
