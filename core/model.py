@@ -110,11 +110,11 @@ def load_model(path: Path | str) -> Model:
     """
     file = ModelFile.load(path)
     outputs = 3 * len(file.animated)
-    with torch.device("meta"):
-        network = make_network(file.architecture, outputs, file.components)
     if file.architecture not in ARCHITECTURES:
         raise UnderstudyError(f"{file.path} holds a network of the architecture {file.architecture!r}, which this "
                               "Understudy does not know. Update Understudy.")
+    with torch.device("meta"):
+        network = make_network(file.architecture, outputs, file.components)
     sizes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     wanted = sizes | {"whitening": (2,), "pca.mean": (outputs // 3, 3), "pca.basis": (file.components, outputs // 3, 3),
                       "confidence": (network.feature_count, 1 + len(file.regions))}

@@ -42,12 +42,12 @@ class Config:
     def __post_init__(self):
         if not (self.epochs > 0 and self.batch >= 1 and self.components >= 1 and self.learning_rate > 0):
             raise UnderstudyError("Epochs, batch, components and learning rate must be greater than zero.")
+        check_architecture(self.architecture)
         if self.minutes is not None and not self.minutes > 0:
             raise UnderstudyError("The time budget must be longer than zero minutes.")
 
     @classmethod
     def preset(cls, name: str) -> "Config":
-        check_architecture(self.architecture)
         """The configuration called `paper`, `quick` or `smoke`. Raises UnderstudyError for another name."""
         if name not in PRESETS:
             raise UnderstudyError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")

@@ -214,6 +214,9 @@ def continue_model(actor: Actor, frames: Frames, path: Path | str, architecture:
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
+    if model.network.architecture != architecture:
+        raise UnderstudyError(f"{path} is a network of the architecture {model.network.architecture}, not "
+                              f"{architecture}. Name its own with --architecture, or train from scratch.")
     return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
                    stabiliser=actor.stabiliser, reference=frames.statistics()[1], confidence=None)
 
@@ -223,9 +226,6 @@ def describe_model(model: Model, team: Team) -> None:
     team.tell({"architecture": model.network.architecture, "components": len(model.basis),
                "whitening": list(model.whitening)})
 
-    if model.network.architecture != architecture:
-        raise UnderstudyError(f"{path} is a network of the architecture {model.network.architecture}, not "
-                              f"{architecture}. Name its own with --architecture, or train from scratch.")
 
 def receive_model(actor: Actor, team: Team) -> Model:
     """The leader's model as far as training it needs one: the others neither fit nor save anything."""
