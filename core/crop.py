@@ -77,15 +77,19 @@ class Crop:
 def sample(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """One resampling of a gray picture to the network's input.
 
-    picture : (H, W) uint8.    matrix : (3, 3) affine map from input to picture, continuous coordinates.
+    picture : (H, W) uint8.    matrix : (3, 3) map from input to picture, continuous coordinates; affine but for
+    training's perspective.
     Returns (320, 240) uint8. Beyond the picture its border pixels go on.
     """
     picture, matrix = reduce(picture, block(matrix), matrix)
     # pixel centres: fine grid pixel u has its centre at input coordinate (u + 0.5) / 2, picture pixel i at i + 0.5
     to_input = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])
     to_pixel = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-    fine = cv2.warpAffine(picture, (to_pixel @ matrix @ to_input)[:2], (2 * WIDTH, 2 * HEIGHT),
-                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    matrix, size = to_pixel @ matrix @ to_input, (2 * WIDTH, 2 * HEIGHT)
+    how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+    affine = matrix[2, 0] == 0 == matrix[2, 1]
+    fine = cv2.warpAffine(picture, matrix[:2], size, **how) if affine else cv2.warpPerspective(
+        picture, matrix, size, **how)
     return cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 

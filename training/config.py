@@ -35,6 +35,10 @@ class Config:
     zoom: float = 0.08              # either way, as a ratio
     brightness: float = 0.3         # of the training pictures' standard deviation, either way
     contrast: float = 0.2           # either way, as a ratio
+    # The paper tried and rejected the next three (Sec. 5.2); 0 = off.
+    noise: float = 0.0              # deviation of image noise, of the training pictures' standard deviation
+    gamma: float = 0.0              # exponent of the gray levels, either way, as a ratio
+    perspective: float = 0.0        # change of scale at the input's edges, either way, as a ratio
     seed: int = 0
     validation_frames: int = 400    # frames of the regular validations; the last one takes all
     checkpoint_seconds: float = 60  # what a crash can cost
@@ -43,6 +47,8 @@ class Config:
         if not (self.epochs > 0 and self.batch >= 1 and self.components >= 1 and self.learning_rate > 0):
             raise UnderstudyError("Epochs, batch, components and learning rate must be greater than zero.")
         check_architecture(self.architecture)
+        if not (self.noise >= 0 and self.gamma >= 0 and 0 <= self.perspective <= 0.25):
+            raise UnderstudyError("Noise and gamma must be zero or more, perspective between 0 and 0.25.")
         if self.minutes is not None and not self.minutes > 0:
             raise UnderstudyError("The time budget must be longer than zero minutes.")
 

@@ -25,7 +25,8 @@ class Batch:
     pictures : (n, 320, 240) uint8 inputs, already moved; or (n, H, W) uint8, still to be sampled; or (n,) int64, which
     of the data on the device.
     maps : (n, 3, 3) float32 from input to picture, where it is still to be sampled.
-    light : (n, 2) float32 gain and offset of the whitened picture.
+    light : (n, 4) float32, from augment.light.
+    grain : (n, 1, 320, 240) float32 noise of deviation 1, made on the device; None without noise.
     targets : (n, 3 A) float32 cm; None where they are on the device.
     """
 
@@ -34,6 +35,7 @@ class Batch:
     maps: torch.Tensor | None
     light: torch.Tensor
     targets: torch.Tensor | None
+    grain: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)

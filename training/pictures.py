@@ -45,7 +45,7 @@ class Region:
         if config is not None:
             # half diagonal of the zoomed crop against its half sides, plus the shift: a safe outer bound
             turn = np.radians(config.rotation)
-            zoom = 1 + config.zoom
+            zoom = (1 + config.zoom) / (1 - 2 * config.perspective)  # in a corner both tilts add up
             wide = (crop.width * np.cos(turn) + crop.height * np.sin(turn)) * zoom - crop.width
             high = (crop.height * np.cos(turn) + crop.width * np.sin(turn)) * zoom - crop.height
             shift = config.translation * zoom * crop.width / WIDTH

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..core import pca
 from ..core.actor import Actor
-from ..core.crop import Crop
+from ..core.crop import HEIGHT, WIDTH, Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
 from ..core.model import Model, load_model, write_tensors
@@ -61,6 +61,9 @@ class State:
         generator.manual_seed(config.seed * 1_000_003 + self.images)  # so that a resumed run drops the same features
         keep = torch.empty(batch.count, self.network.droppable, device=self.device)
         keep = keep.bernoulli_(1 - DROPOUT, generator=generator)[self.team.rows(batch.count)]
+        if config.noise:
+            grain = torch.empty(batch.count, 1, HEIGHT, WIDTH, device=self.device).normal_(generator=generator)
+            batch = replace(batch, grain=grain[self.team.rows(batch.count)])
         self.network.train()
         while (loss := self._gradients(batch, keep)) is None:
             pass  # with fewer frames at once
@@ -115,10 +118,15 @@ class State:
         (mean, deviation), pictures, targets = self.model.whitening, batch.pictures, batch.targets
         if targets is None:
             pictures, targets = self.data.pictures[batch.pictures], self.data.targets[batch.pictures]
-        inputs = pictures[:, None].float() if batch.maps is None else augment.sample_on_device(pictures, batch.maps)
-        gain, offset = batch.light.view(-1, 2, 1, 1, 1).unbind(1)
+        inputs = pictures[:, None].float() if batch.maps is None else augment.sample_on_device(
+            pictures, batch.maps, self.config.perspective > 0)
+        gain, offset, exponent, noise = batch.light.view(-1, 4, 1, 1, 1).unbind(1)
+        if self.config.gamma:
+            inputs = inputs.clamp_(min=0).div_(255).pow(exponent).mul_(255)
         gain = gain / deviation
         inputs = inputs.mul_(gain).add_(offset - mean * gain)
+        if batch.grain is not None:
+            inputs = inputs.addcmul_(batch.grain, noise)
         outputs = self.network(inputs, self.precision, keep)
         loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
         loss.backward()

@@ -82,7 +82,7 @@ def test_no_augmentation_is_the_plain_input():
     picture, crop = smooth_noise(512, 384), Crop(36, 56, 312, 416)
     maps = matrices(config, 0.0, 1, rng)
     assert np.array_equal(sample(picture, crop.matrix() @ maps[0]), network_input(picture, crop))
-    assert light(config, 0.0, 1, rng).tolist() == [[1, 0]]
+    assert light(config, 0.0, 1, rng).tolist() == [[1, 0, 1, 0]]
 
 
 def test_augmentation_stays_in_its_bounds_and_uses_them():
