@@ -15,6 +15,7 @@ from ..core.crop import network_input
 from ..core.errors import UnderstudyError
 from ..core.files import hash_file, make_folder, write_json, write_text
 from ..core.footage import open_footage
+from ..core.gaps import Opening, find_openings
 from ..core.jobs import Reporter
 from ..core.model import Model, load_model
 from ..core.solver import Solver
@@ -28,12 +29,17 @@ METHODS = ("rmse_mm", "mean_mesh_mm", "nearest_mm")  # the solve and the two bas
 
 @dataclass
 class ShotErrors:
-    """What was measured on one shot. samples : (n,); errors : (3 methods, regions, n) mm; motion : Motion.sums()."""
+    """What was measured on one shot.
+
+    samples : (n,).    errors : (3 methods, regions, n) mm.    motion : Motion.sums().
+    widths : by gap, (2, n) mm, how wide lips and lids stand open in the solve and in the target.
+    """
 
     shot: Shot
     samples: np.ndarray
     errors: np.ndarray
     motion: np.ndarray
+    widths: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -68,12 +74,13 @@ def evaluate(
     report.status("Reading the training frames for the baselines")
     baselines = _Baselines(training, actor.animated, trained, progress)
     solver = Solver(trained, device)
+    openings = find_openings(actor, training)
     measured = []
     for shot in shots:
         report.status(f"Measuring {shot.name}")
-        measured.append(_measure(shot, actor, trained, solver, baselines, regions, progress))
+        measured.append(_measure(shot, actor, trained, solver, baselines, regions, openings, progress))
 
-    result = _result(actor, trained, path, split, training, measured, regions)
+    result = _result(actor, trained, path, split, training, measured, regions, openings)
     report.status("Writing the report")
     marked = _marked_frames(actor, trained, solver, measured[:SHOWN], result["overall"]["rmse_mm"], report)
     for shot_result, one in zip(result["shots"], measured, strict=True):
@@ -166,22 +173,25 @@ class _Baselines:
 
 
 def _measure(shot: Shot, actor: Actor, model: Model, solver: Solver, baselines: _Baselines,
-             regions: dict[str, np.ndarray], progress: _Progress) -> ShotErrors:
+             regions: dict[str, np.ndarray], openings: dict[str, Opening], progress: _Progress) -> ShotErrors:
     """Solve one shot chunk by chunk and keep its errors."""
     cache = shot.vertices()
     motion = metrics.Motion(regions, actor.millimetres)
-    errors = []
+    errors, widths = [], {name: [] for name in openings}
     for samples, inputs in _inputs(shot, model, progress):
         target = cache[samples][:, actor.animated].astype(np.float32)
         solved = solver.solve(inputs)[:, actor.animated]
         motion.add(samples, solved, target)
+        for name, opening in openings.items():
+            widths[name].append([opening.width(meshes, actor.millimetres) for meshes in (solved, target)])
         candidates = solved, np.broadcast_to(baselines.mean, target.shape), baselines.nearest(inputs)
         errors.append([[metrics.rmse_per_frame(candidate[:, vertices], target[:, vertices], actor.millimetres)
                         for vertices in regions.values()] for candidate in candidates])
-    return ShotErrors(shot, shot.frames(), np.concatenate(errors, axis=2), motion.sums())
+    return ShotErrors(shot, shot.frames(), np.concatenate(errors, axis=2), motion.sums(),
+                      {name: np.concatenate(found, axis=1) for name, found in widths.items()})
 
 
-def _summary(measured: list[ShotErrors], regions: Iterable[str]) -> dict:
+def _summary(measured: list[ShotErrors], regions: Iterable[str], openings: dict[str, Opening]) -> dict:
     """The figures of one or several shots together."""
     errors = np.concatenate([one.errors for one in measured], axis=2)
     motion = metrics.motion_figures(sum(one.motion for one in measured), regions)
@@ -189,20 +199,32 @@ def _summary(measured: list[ShotErrors], regions: Iterable[str]) -> dict:
     table = {name: {method: metrics.pooled(errors[i, row]) for i, method in enumerate(METHODS)} | motion[name]
              for row, name in enumerate(regions)}
     return {"frames": errors.shape[2], "rmse_mm": table["all"]["rmse_mm"], "median_mm": float(np.median(solved)),
-            "p95_mm": float(np.percentile(solved, 95)), "worst_mm": float(solved.max()), "regions": table}
+            "p95_mm": float(np.percentile(solved, 95)), "worst_mm": float(solved.max()), "regions": table,
+            "gaps": {name: _gap_figures(np.concatenate([one.widths[name] for one in measured], axis=1), opening)
+                     for name, opening in openings.items()}}
+
+
+def _gap_figures(widths: np.ndarray, opening: Opening) -> dict:
+    """How right an opening is where the target has it shut: closures of the lips, blinks.    widths : (2, n) mm."""
+    solved, target = widths[:, widths[1] < opening.shut_mm]
+    wrong = solved - target
+    return {"shut_mm": opening.shut_mm, "shut_frames": len(wrong),
+            "error_mm": float(np.abs(wrong).mean()) if len(wrong) else None,
+            "too_open_mm": float(wrong.mean()) if len(wrong) else None}
 
 
 def _result(actor: Actor, model: Model, path: Path, split: str, training: list[Shot], measured: list[ShotErrors],
-            regions: dict[str, np.ndarray]) -> dict:
+            regions: dict[str, np.ndarray], openings: dict[str, Opening]) -> dict:
     roles = {role: found for role in ROLES if (found := [one for one in measured if one.shot.role == role])}
-    overall = _summary(measured, regions)
+    overall = _summary(measured, regions, openings)
     return {
         "headline": _headline(overall["regions"]["all"], split),
         "actor": actor.name,
         "split": split,
         "overall": overall,
-        "roles": {role: _summary(found, regions) for role, found in roles.items()},
-        "shots": [{"name": one.shot.name, "role": one.shot.role, **_summary([one], regions)} for one in measured],
+        "roles": {role: _summary(found, regions, openings) for role, found in roles.items()},
+        "shots": [{"name": one.shot.name, "role": one.shot.role, **_summary([one], regions, openings)}
+                  for one in measured],
         "region_vertices": {name: len(vertices) for name, vertices in regions.items()},
         "still_mm_per_frame": metrics.STILL_MM,
         "training": [{"name": shot.name, "role": shot.role, "frames": len(shot.frames())} for shot in training],
