@@ -100,7 +100,7 @@ class Shot:
             read("first_frame", lambda v: is_whole(v) and v >= 0, "a frame number, 0 or more", 0),
             read("fps", lambda v: is_number(v) and v > 0, "frames per second, above 0", 30.0),
             read("status", lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}", STATUSES[0]),
-            read("excluded", _is_ranges, "a list of [first, last] samples", []),
+            read("excluded", is_ranges, "a list of [first, last] samples", []),
             read("vertices", lambda v: v is None or isinstance(v, str) and VERTICES.fullmatch(v),
                  "vertices.pc2 or a later one as vertices.0001.pc2", None) or "vertices.pc2",
             read("provenance", lambda v: v is None or isinstance(v, dict), "an object", None) or {})
@@ -120,6 +120,7 @@ class Actor:
     regions: dict[str, np.ndarray]  # (n,) int32 each
     template: Mesh
     shots: list[Shot] = field(default_factory=list)
+    weights: np.ndarray | None = None  # (V,) float32, 0 or more: how much each vertex counts in training, if painted
 
     @property
     def millimetres(self) -> float:
@@ -143,12 +144,15 @@ class Actor:
         stabiliser = None
         if len(self.stabiliser):
             stabiliser = check_vertex_list(self.stabiliser, count, "The stabiliser mask").tolist()
+        weights = None
+        if self.weights is not None:
+            weights = check_weights(self.weights, count).astype(np.float64).round(3).tolist()
         write_json(self.folder / "actor.json", {
             "schema": SCHEMA, "name": self.name, "unit": metres_per_unit(self.unit),
             "crop": None if self.crop is None else list(check_crop(self.crop)), "input": INPUT_SIZE,
             "transfer": self.transfer, "topology": {"hash": self.template.hash, "vertices": count},
             "masks": {"animated": None if len(animated) == count else animated.tolist(), "stabiliser": stabiliser,
-                      "regions": regions}})
+                      "regions": regions, **({} if weights is None else {"weights": weights})}})
 
     @classmethod
     def load(cls, folder: Path | str, tell: Tell = refuse) -> "Actor":
@@ -174,7 +178,7 @@ class Actor:
             None if crop is None else tuple(crop),
             read("transfer", lambda v: isinstance(v, str) and v, "a transfer curve", "sRGB"),
             *_load_masks(masks, topology["vertices"], 0 if template is None else len(template.vertices), tell),
-            template)
+            template, weights=_load_weights(masks, topology["vertices"], tell))
         shots = sorted((path.parent for path in (folder / "shots").glob("*/shot.json")), key=lambda path: path.name)
         actor.shots = [Shot.load(path, tell) for path in shots if not path.name.startswith(".")]
         return actor
@@ -269,6 +273,15 @@ def check_crop(crop: tuple[float, float, float, float]) -> tuple[float, float, f
     return tuple(numbers)
 
 
+def check_weights(weights: np.ndarray, count: int) -> np.ndarray:
+    """Painted weights as (count,) float32; UnderstudyError unless they can weigh vertices."""
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (count,) or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise UnderstudyError(f"The painted weights should be {count} numbers, one a vertex, 0 or more and not all 0. "
+                              "Paint them again.")
+    return weights.astype(np.float32)
+
+
 def check_shot_name(name: str) -> str:
     """The name in Unicode's composed form, if every system can have a folder of this name; else UnderstudyError."""
     name = unicodedata.normalize("NFC", name)
@@ -343,6 +356,18 @@ def _load_masks(masks: dict, count: int, here: int, tell: Tell,
             {name: mask(values, f"The region {name!r}", none) for name, values in regions.items()})
 
 
+def _load_weights(masks: dict, count: int, tell: Tell) -> np.ndarray | None:
+    weights = masks.get("weights")
+    if weights is None:
+        return None
+    try:
+        if not isinstance(weights, list) or not all(map(is_number, weights)):
+            weights = []
+        return check_weights(np.array(weights), count)
+    except UnderstudyError as error:
+        return tell("actor.json", str(error))
+
+
 def _load_template(path: Path, topology: dict, tell: Tell) -> Any:
     try:
         template = read_mesh(path)
@@ -365,7 +390,7 @@ def _is_topology(value: Any) -> bool:
             and 0 < value["vertices"] < 2**31)
 
 
-def _is_ranges(value: Any) -> bool:
+def is_ranges(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(map(is_whole, pair)) and 0 <= pair[0] <= pair[1]
         for pair in value)

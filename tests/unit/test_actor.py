@@ -70,6 +70,24 @@ def test_all_vertices_are_animated_unless_named(place):
     assert json.loads((place / "a" / "actor.json").read_text())["masks"]["animated"] is None
 
 
+def test_painted_weights_are_kept(actor):
+    assert actor.weights is None
+    actor.weights = np.linspace(0, 2, SIDE * SIDE)
+    actor.save()
+    again = Actor.load(actor.folder).weights
+    assert again.dtype == np.float32
+    np.testing.assert_allclose(again, np.linspace(0, 2, SIDE * SIDE), atol=0.0006)
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.zeros(SIDE * SIDE), np.full(SIDE * SIDE, -1.0),
+                                     np.full(SIDE * SIDE, np.nan)], ids=["count", "all 0", "negative", "not finite"])
+def test_weights_that_cannot_weigh_are_refused(actor, weights):
+    actor.weights = weights
+    with pytest.raises(UnderstudyError, match="Paint them again"):
+        actor.save()
+    assert Actor.load(actor.folder).weights is None
+
+
 def test_masks_from_files(place):
     np.save(place / "animated.npy", np.arange(50))
     (place / "lips.txt").write_text("7 8 9")
@@ -238,6 +256,8 @@ def test_decomposed_letters_name_the_same_shot():
     ({"masks": {"animated": [0, 5000]}}, "animated mask names vertex 5000"),
     ({"masks": {"animated": None, "regions": {"lips": "all"}}}, "region 'lips'"),
     ({"masks": {"animated": None, "regions": [1]}}, "regions in actor.json"),
+    ({"masks": {"animated": None, "weights": [1, 2]}}, "painted weights"),
+    ({"masks": {"animated": None, "weights": "heavy"}}, "painted weights"),
 ])
 def test_damaged_actor_json(actor, change, words):
     path = actor.folder / "actor.json"
