@@ -19,6 +19,7 @@ BACKGROUND = (38, 34, 32)
 SKIN = np.array([206, 214, 222], np.float32)  # neutral clay, slightly warm
 INK = (235, 235, 235)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+DIM, AMBIENT = 0.25, 0.75  # light from everywhere on clay, and on colours that have to be read
 OVERSAMPLE, SHIFT = 2, 4  # canvas pixels per image pixel and axis; fractional bits of a corner's place
 
 
@@ -52,10 +53,21 @@ def shaded(vertices: np.ndarray, triangles: np.ndarray, view: View, size: tuple[
 def heat(vertices: np.ndarray, triangles: np.ndarray, values_mm: np.ndarray, view: View,
          size: tuple[int, int] = SIZE, limit_mm: float = 5.0, legend: bool = True) -> np.ndarray:
     """The mesh coloured by a distance per vertex. values_mm : (V,); what reaches limit_mm has the last colour."""
-    image = _paint(vertices, triangles, _colours(values_mm / limit_mm), view, size, ambient=0.75)
+    image = _paint(vertices, triangles, _colours(values_mm / limit_mm), view, size, ambient=AMBIENT)
     if legend:
         _legend(image, limit_mm)
     return image
+
+
+def shaded_and_heat(vertices: np.ndarray, triangles: np.ndarray, values_mm: np.ndarray, view: View,
+                    size: tuple[int, int] = SIZE, limit_mm: float = 5.0, legend: bool = True
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """`shaded` and `heat` of the same mesh, for the price of one."""
+    facets = _facets(vertices, triangles, view, size)
+    image = _colour(facets, _colours(values_mm / limit_mm), AMBIENT)
+    if legend:
+        _legend(image, limit_mm)
+    return _colour(facets, np.broadcast_to(SKIN, vertices.shape), DIM), image
 
 
 def comparison(picture: np.ndarray, target: np.ndarray, inferred: np.ndarray, triangles: np.ndarray, view: View,
@@ -104,8 +116,23 @@ def write_png(path: Path | str, image: np.ndarray) -> None:
 
 
 def _paint(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray, view: View, size: tuple[int, int],
-           ambient: float = 0.25) -> np.ndarray:
-    """Painter's algorithm. colours : (V, 3) float32, 0 to 255."""
+           ambient: float = DIM) -> np.ndarray:
+    """The mesh in colours. colours : (V, 3) float32, 0 to 255."""
+    return _colour(_facets(vertices, triangles, view, size), colours, ambient)
+
+
+@dataclass(frozen=True)
+class _Facets:
+    """Which triangle each pixel of the canvas shows, -1 for none; the triangles in the order of painting, lit."""
+
+    canvas: np.ndarray
+    triangles: np.ndarray
+    light: np.ndarray
+    size: tuple[int, int]
+
+
+def _facets(vertices: np.ndarray, triangles: np.ndarray, view: View, size: tuple[int, int]) -> _Facets:
+    """Painter's algorithm."""
     corners = vertices[triangles].astype(np.float32)
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.zeros((len(vertices), 3), np.float32)
@@ -119,16 +146,19 @@ def _paint(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray, vie
 
     smooth = normals[triangles[order]].mean(axis=1)
     smooth /= np.linalg.norm(smooth, axis=1, keepdims=True) + 1e-12
-    lit = colours[triangles[order]].mean(axis=1) * (ambient + (1 - ambient) * _light(smooth))[:, None]
-
     height, width = size[0] * OVERSAMPLE, size[1] * OVERSAMPLE
     places = view.project(vertices, (height, width)) - 0.5  # OpenCV counts from pixel centres
     points = np.rint(places * (1 << SHIFT)).astype(np.int32)[triangles[order]]
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[:] = BACKGROUND
-    for polygon, colour in zip(points, np.clip(lit, 0, 255).tolist(), strict=True):
-        cv2.fillConvexPoly(canvas, polygon, colour, cv2.LINE_8, SHIFT)
-    return cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    canvas = np.full((height, width), -1, np.int32)
+    for number, polygon in enumerate(points):
+        cv2.fillConvexPoly(canvas, polygon, number, cv2.LINE_8, SHIFT)
+    return _Facets(canvas, triangles[order], _light(smooth), size)
+
+
+def _colour(facets: _Facets, colours: np.ndarray, ambient: float) -> np.ndarray:
+    lit = colours[facets.triangles].mean(axis=1) * (ambient + (1 - ambient) * facets.light)[:, None]
+    table = np.concatenate([np.clip(np.rint(lit), 0, 255), [BACKGROUND]]).astype(np.uint8)  # -1 is the last one
+    return cv2.resize(table[facets.canvas], facets.size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _light(normals: np.ndarray) -> np.ndarray:

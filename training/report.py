@@ -13,46 +13,11 @@ from matplotlib.figure import Figure
 
 from ..core import draw
 from ..core.files import atomic, write_text
+from ..core.page import STYLE
 
 LINE, DOT = "#3987c8", "#e8842c"
 INK = "#123456"  # stands in the SVG for the page's own text colour
 COLUMNS = ("Input", "Target", "Inferred", "Difference")
-STYLE = """
-:root { --ink: #1d2126; --soft: #68707a; --line: #e2e5e9; --page: #fbfbfa; --card: #ffffff; --accent: #2a6fad; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e6e9; --soft: #98a0aa; --line: #33383f; --page: #17191c; --card: #1f2226; --accent: #6db1ea; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 48px 28px 80px; }
-h1 { font-size: 15px; font-weight: 600; color: var(--soft); margin: 0; }
-h2 { font-size: 18px; font-weight: 600; margin: 52px 0 4px; }
-.headline { font-size: 25px; line-height: 1.35; font-weight: 600; max-width: 34em; margin: 10px 0 24px; }
-.note { color: var(--soft); max-width: 50em; margin: 2px 0 14px; }
-.warning { border-left: 4px solid #e8842c; padding: 8px 14px; background: var(--card); margin: 0 0 24px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
-.tile b { display: block; font-size: 25px; font-weight: 600; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--soft); font-size: 13px; line-height: 1.35; display: block; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th { font-weight: 500; color: var(--soft); text-align: right; vertical-align: bottom; }
-th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td { text-align: right; } th.name, td.name { text-align: left; padding-left: 0; }
-td.strong { font-weight: 600; color: var(--accent); }
-tr.sum td { border-top: 2px solid var(--line); border-bottom: 0; font-weight: 600; }
-svg { width: 100%; height: auto; display: block; }
-.row { display: grid; grid-template-columns: 124px 1fr; gap: 12px; align-items: center; margin: 0 0 6px; }
-.row div { overflow-wrap: anywhere; }
-.row img { width: 100%; display: block; border-radius: 4px; }
-.row small { color: var(--soft); display: block; white-space: nowrap; line-height: 1.4; }
-.columns { display: grid; grid-template-columns: repeat(4, 1fr); text-align: center; color: var(--soft); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 12px 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px; overflow-x: auto; }
-summary { cursor: pointer; color: var(--soft); }
-@media print { .row { break-inside: avoid; } }
-"""
 
 
 @dataclass(frozen=True)
