@@ -9,9 +9,11 @@ from . import (  # noqa: E402
     crop_gizmo,
     faces,
     follow,
+    keymap,
     live,
     operators,
     panels,
+    panels_cleaning,
     panels_training,
     paths,
     plate,
@@ -23,7 +25,7 @@ from . import (  # noqa: E402
 )
 
 MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, live,
-           operators, panels, panels_training, follow, pump, cli)
+           operators, keymap, panels, panels_cleaning, panels_training, follow, pump, cli)
 
 
 def register() -> None:

@@ -62,12 +62,18 @@ def suggested(scene: bpy.types.Scene, shot) -> list[int]:
 
 def corrected(scene: bpy.types.Scene, shot) -> list[int]:
     """The source frames in the middle of each correction."""
+    return [(first + last) // 2 for first, last in corrected_ranges(scene, shot, muted=True)]
+
+
+def corrected_ranges(scene: bpy.types.Scene, shot, muted: bool = False) -> list[tuple[int, int]]:
+    """First and last source frame at which each correction is fully on.    muted : those that are switched off too."""
     face = shot.face
     if face is None or keys.key_of(face) is None:
         return []
     known, frames = curves.curves_of(keys.key_of(face)), mapping(scene, shot)
-    found = [known.get((keys.value_path(block.name), 0)) for block in edits.listed(face)]
-    return [round(frames.source(sum(edits.held(curve)) / 2)) for curve in found if curve is not None]
+    found = [known.get((keys.value_path(block.name), 0)) for block in edits.listed(face) if muted or not block.mute]
+    held = [edits.held(curve) for curve in found if curve is not None]
+    return [(round(frames.source(begin)), round(frames.source(end))) for begin, end in held]
 
 
 def go_to_next(scene: bpy.types.Scene, shot) -> tuple[int, int]:

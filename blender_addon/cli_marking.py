@@ -22,6 +22,7 @@ def add(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     mark.add_argument("--role", choices=ROLES, help="what the actor does (default: as each shot says)")
     mark.add_argument("--split", choices=SPLITS, help="whether the shots teach or judge (default: as each shot says)")
     mark.add_argument("--actor", metavar="A", help="first open this actor folder")
+    mark.add_argument("--corrected-only", action="store_true", help="let only frames count that have a correction")
     mark.add_argument("--keep-head", action="store_true", help="do not take the head's own motion out")
     mark.add_argument("--save", action="store_true", help="save the .blend, whose shots are then cleaned")
     return mark
@@ -37,6 +38,8 @@ def run_mark(scene: bpy.types.Scene, options: argparse.Namespace) -> int:
                          f"{', '.join(shot.name for shot in settings.shots) or 'none'}.")
     if options.actor:
         faces.open_actor(scene, absolute(options.actor).absolute())
+    for name in options.shot if options.corrected_only else ():
+        settings.shots[name].teaches = "CORRECTED"
     order = marking.Order(*(name and name.upper() for name in (options.role, options.split)), not options.keep_head)
     runs = [marking.mark(scene, settings.shots[name], order) for name in options.shot]
     try:

@@ -100,6 +100,8 @@ def _compare(stage: Stage, models: dict[str, Path], names: dict[str, str]) -> It
                     raise Cancelled("")
             if job.state.state != "done":
                 raise UnderstudyError(job.state.text)
+        while pump.aside():
+            yield WAIT
         _make(stage, folder)
         _names.update(names)
         _show(object_of(), "A")

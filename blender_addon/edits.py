@@ -91,6 +91,15 @@ def retime(face: bpy.types.Object, old: Mapping, new: Mapping) -> None:
             curves.move(curve, factor, new.scene(old.source(0)))
 
 
+def shift(face: bpy.types.Object, frames: float) -> None:
+    """Let the corrections play later by scene frames."""
+    known = curves.curves_of(key_of(face)) if key_of(face) else {}
+    for block in listed(face):
+        curve = known.get((value_path(block.name), 0))
+        if curve is not None:
+            curves.move(curve, 1.0, frames)
+
+
 def _mix(face: bpy.types.Object, rest: np.ndarray) -> np.ndarray:
     """What the artist's keys add now, (V, 3)."""
     total = np.zeros_like(rest)

@@ -150,13 +150,14 @@ def to_collection(scene: bpy.types.Scene, shot, object: bpy.types.Object) -> Non
         target.objects.link(object)
 
 
-def new_shot(scene: bpy.types.Scene, footage: Path, name: str = ""):
-    """Add a shot for footage to the scene's list; its facts are asked for later."""
+def new_shot(scene: bpy.types.Scene, footage: Path | None, name: str = ""):
+    """Add a shot to the scene's list; the facts of its footage, if there is any yet, are asked for later."""
     settings = scene.understudy
     shot = settings.shots.add()
     shot.uid = uuid.uuid4().hex
-    shot.name = unique(settings, name or footage.stem.rstrip("0123456789#%. _-") or footage.parent.name or "shot", shot)
-    shot.footage = relative(footage)
+    name = name or footage.stem.rstrip("0123456789#%. _-") or footage.parent.name or "shot"
+    shot.name = unique(settings, name, shot)
+    shot.footage = relative(footage) if footage is not None else ""
     shot.anchor_scene = scene.frame_start
     settings.active = len(settings.shots) - 1
     return shot

@@ -15,7 +15,7 @@ from ..core.files import make_folder, write_json
 from ..core.labels import Motions, sentences, suspicions
 from ..core.meshcache import cache_writer, read_cache
 from ..core.stabilise import Motion, check_stabiliser, describe, fit, join
-from . import capture, faces, head, marking, outputs
+from . import capture, edits, faces, head, keys, marking, outputs, solving
 from .paths import absolute, relative
 from .preferences import cache_folder
 from .switching import next_version
@@ -44,11 +44,26 @@ def is_track(shot) -> bool:
     return shot.solved and shot.solved_model == ELSEWHERE
 
 
+def new_shot(scene: bpy.types.Scene, track: Track, order: Order) -> Generator[bool, None, str]:
+    """As `bring_in`, into a new shot without footage, which is not there if it fails."""
+    settings = scene.understudy
+    uid = faces.new_shot(scene, None, Path(track.name).stem).uid
+    try:
+        return (yield from bring_in(scene, settings.find(uid), track, order))
+    except BaseException:
+        shot = settings.find(uid)
+        if shot is not None:
+            if shot.face not in (None, settings.template):
+                bpy.data.meshes.remove(shot.face.data)
+            settings.shots.remove(settings.shots.find(shot.name))
+        raise
+
+
 def look(scene: bpy.types.Scene, shot, track: Track) -> tuple[Guess, list[str]]:
     """What a track seems to be, for the artist to check before it is applied: the guess, and lines about the rest."""
     source = faces.read(absolute(scene.understudy.actor))
     found = guess(track.sample(0), source.template.vertices, source.unit)
-    footage = f"{shot.frames:,} frames" if shot.frames else "no footage yet"
+    footage = f"{shot.frames:,} frames" if shot is not None and shot.frames else "no footage yet"
     return found, [f"{track.name}: {track.count:,} samples; the shot has {footage}", track.faces]
 
 
@@ -101,13 +116,17 @@ def nudge(scene: bpy.types.Scene, shot, frames: int) -> None:
     if shot.solved_first + frames < 0:
         raise UnderstudyError(f"{shot.name} would begin {-shot.solved_first - frames} frames before its footage. Bring "
                               "the track in again with that offset, and its first samples are left out.")
+    if shot.face is not None and keys.note(shot.face).get("form") in ("BASIS", "FRAMES"):
+        raise UnderstudyError(f"{shot.name} is shown by keys. Set its output to Mesh Cache, then nudge.")
     path = absolute(shot.cache).with_suffix(".json")
     sidecar = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**sidecar, "first": sidecar["first"] + frames, "last": sidecar["last"] + frames})
     shot.solved_first += frames
     shot.solved_last += frames
-    _fit_range(shot)
+    solving.fit_range(shot)
     outputs.retime(scene, shot)
+    if shot.face is not None:
+        edits.shift(shot.face, frames / mapping(scene, shot).ratio)
     if shot.head and absolute(shot.head).name == path.with_suffix(".head.npz").name:
         motion = Motion.load(absolute(shot.head))
         replace(motion, first=motion.first + frames).save(absolute(shot.head))
@@ -155,12 +174,6 @@ def _adopt(shot, path: Path, first: int, count: int, name: str, motion: Motion |
     shot.solved_model, shot.solved_footage = ELSEWHERE, shot.identity
     shot.solved_crop, shot.solved_by = (0, 0, 0, 0), f"tracked elsewhere: {name}"
     shot.head = relative(path.with_suffix(".head.npz")) if motion is not None else ""
-    _fit_range(shot)
+    solving.fit_range(shot)
     if shot.status in ("RAW", "SOLVED"):
         shot.status = "IN_CLEANUP"
-
-
-def _fit_range(shot) -> None:
-    """Trim the shot to where it has both footage and track."""
-    end = shot.solved_last if not shot.frames else min(shot.solved_last, shot.frames - 1)
-    shot.first, shot.last = min(shot.solved_first, end), end

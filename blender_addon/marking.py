@@ -13,12 +13,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..core.actor import Actor, Shot, check_vertices, size_of
+from ..core.actor import Actor, Shot, check_vertices, is_ranges, size_of
 from ..core.errors import Cancelled, UnderstudyError
 from ..core.labels import Motions, sentences, suspicions
-from ..core.marked import samples, shot_for, write_shot
+from ..core.marked import samples, shot_for, unmark, write_shot
 from ..core.stabilise import Motion, check_stabiliser, describe, fit, join
-from . import capture, edits, follow, modifier, pump, runtime, solving
+from . import capture, cleaning, edits, follow, keys, modifier, pump, runtime, solving
 from .paths import absolute, relative
 from .pump import WORK
 from .runtime import Run
@@ -70,7 +70,7 @@ def mark(scene: bpy.types.Scene, shot, order: Order = Order()) -> Run:
     solving.identify(scene, shot)
     run = Run(shot.uid, shot.name, text="Waiting for its turn")
     runtime.marks[shot.uid] = run
-    pump.add(_mark(Stage.of(scene, shot), run, order))
+    pump.add_aside(_mark(Stage.of(scene, shot), run, order))
     return run
 
 
@@ -86,12 +86,35 @@ def write_facts(scene: bpy.types.Scene, shot) -> str:
     if not shot.taught:
         raise UnderstudyError(f"{shot.name} is not marked as cleaned yet.")
     actor = Actor.load(absolute(scene.understudy.actor))
+    found = _marked(actor, shot)
+    corrected = found.provenance.get("corrected")
+    if corrected is not None and not is_ranges(corrected):
+        raise UnderstudyError(f"The provenance of {found.name} is damaged. Mark {shot.name} as cleaned again.")
+    _take_facts(found, shot, found.sample_count(), corrected)
+    found.save()
+    return f"{found.name} is {found.role}, {found.split}; {len(found.frames())} frames count."
+
+
+def take_back(scene: bpy.types.Scene, shot) -> str:
+    """Take back the newest marking of a shot in the actor folder; returns a sentence. Raises UnderstudyError."""
+    actor = Actor.load(absolute(scene.understudy.actor))
+    found = _marked(actor, shot)
+    runtime.marks.pop(shot.uid, None)
+    if unmark(actor, found):
+        shot.taught = found.name
+        before = next(other for other in actor.shots if other.name == found.name)
+        return f"Training learns again from the marking of {found.name} before, {len(before.frames())} frames."
+    shot.status, shot.taught, shot.taught_when = "IN_CLEANUP", "", ""
+    return f"Training learns nothing from {found.name} any more, until it is marked again."
+
+
+def _marked(actor: Actor, shot) -> Shot:
+    """The actor's shot that was marked from this one; undo may have made this one forget it. Raises UnderstudyError."""
+    name = shot.taught or name_for(shot)
     for found in actor.shots:
-        if found.name == shot.taught:
-            _take_facts(found, shot, found.sample_count())
-            found.save()
-            return f"{found.name} is {found.role}, {found.split}; {len(found.frames())} frames count."
-    raise UnderstudyError(f"{actor.name} has no shot {shot.taught} any more. Mark {shot.name} as cleaned again.")
+        if found.name == name:
+            return found
+    raise UnderstudyError(f"{actor.name} has no shot {name} that was marked. Mark {shot.name} as cleaned.")
 
 
 def _mark(stage: Stage, run: Run, order: Order) -> Iterator[str]:
@@ -123,18 +146,22 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
     entry = shot_for(actor, shot.taught or name_for(shot), absolute(shot.footage))
     before = entry.sample_count()
     entry.first_frame, entry.fps, entry.status = first, shot.fps or 30.0, "cleaned"
-    _take_facts(entry, shot, last - first + 1)
     run.total = last - first + 1
     stabiliser = actor.stabiliser if order.stabilise and len(actor.stabiliser) else None
     if stabiliser is not None:
         check_stabiliser(actor.template.vertices, stabiliser)
     with write_shot(actor, entry, run.total) as write, _prepared(stage, actor, run):
+        corrected = (yield from _corrected(stage)) if shot.teaches == "CORRECTED" else None
+        _take_facts(entry, stage.shot, run.total, corrected)
         motions, motion = yield from _frames(stage, run, actor, stabiliser, write, first)
         found = suspicions(motions.steps, motions.bends, size_of(actor.template.vertices), first)
         run.warnings += sentences(found, actor.millimetres)
-        entry.provenance = _provenance(shot, motion, actor, run.warnings)
+        entry.provenance = _provenance(stage.shot, motion, actor, run.warnings)
+        if corrected is not None:
+            entry.provenance["corrected"] = corrected
     _note(stage, entry, motion, actor)
-    run.text = f"Marked {run.total:,} frames ({first} to {last}) of {shot.name} as {entry.role}, {entry.split}."
+    count = run.total - sum(end - begin + 1 for begin, end in entry.excluded)
+    run.text = f"Marked {count:,} frames of {first} to {last} of {run.name} as {entry.role}, {entry.split}."
     if before > run.total:
         run.warnings.insert(0, f"The actor had {before:,} frames of this shot; now it has {run.total:,}.")
     if motion is not None:
@@ -205,9 +232,29 @@ def _prepared(stage: Stage, actor: Actor, run: Run) -> Iterator[None]:
                 stage.shot.compare = compare
 
 
-def _take_facts(entry: Shot, shot, count: int) -> None:
+def _corrected(stage: Stage) -> Generator[str, None, list[tuple[int, int]]]:
+    """The ranges of source frames that the artist has corrected. Raises UnderstudyError if there are none."""
+    if keys.note(stage.face).get("form") == "FRAMES":
+        ranges = [(source, source) for source in (yield from keys.changed_frames(stage))]
+    else:
+        ranges = cleaning.corrected_ranges(stage.scene, stage.shot)
+    first, last = span(stage.shot)
+    inside = [(max(begin, first), min(end, last)) for begin, end in ranges if begin <= last and end >= first]
+    if not inside:
+        raise UnderstudyError(f"{stage.shot.name} has no corrected frame. Correct some, or let all frames count.")
+    return inside
+
+
+def _take_facts(entry: Shot, shot, count: int, corrected: list[tuple[int, int]] | None) -> None:
+    """Write role, split and what is left out into the actor's shot.    corrected : all but these; None is all."""
     entry.role, entry.split = shot.role.lower(), shot.split.lower()
-    entry.excluded = samples([(one.first, one.last) for one in shot.excluded], entry.first_frame, count)
+    left_out = [(one.first, one.last) for one in shot.excluded]
+    if corrected is not None:
+        known = np.zeros(count, bool)
+        for begin, end in samples(corrected, entry.first_frame, count):
+            known[begin:end + 1] = True
+        left_out += [(entry.first_frame + int(index),) * 2 for index in np.flatnonzero(~known)]
+    entry.excluded = samples(left_out, entry.first_frame, count)
 
 
 def name_for(shot) -> str:

@@ -3,7 +3,7 @@
 import bpy
 
 from ..core.terminal import duration
-from . import edits, outputs, preview, runtime, solving
+from . import outputs, preview, pump, runtime, solving
 from .runtime import Run
 
 STATES = {"queued": "TIME", "starting": "SORTTIME", "solving": "PLAY", "applying": "PLAY",
@@ -27,17 +27,6 @@ class UNDERSTUDY_UL_shots(bpy.types.UIList):
             row.label(text="Stale", icon="FILE_REFRESH")
         else:
             row.prop(item, "status", text="", emboss=False)
-
-
-class UNDERSTUDY_UL_excluded(bpy.types.UIList):
-    """The source frames that do not train."""
-
-    bl_idname = "UNDERSTUDY_UL_excluded"
-
-    def draw_item(self, context, layout, data, item, icon, active_data, active_property, index=0, flt_flag=0):
-        row = layout.row(align=True)
-        row.prop(item, "first", text="", emboss=False)
-        row.prop(item, "last", text="to", emboss=False)
 
 
 class Panel:
@@ -113,8 +102,12 @@ def draw_footage(layout: bpy.types.UILayout, shot) -> None:
     row.operator("understudy.shot_probe", text="", icon="FILE_REFRESH")
     if text := runtime.footage_text.get(shot.uid):
         lines(layout, text, "ERROR")
-    elif not shot.frames:
+    elif not shot.footage:
+        layout.label(text="No footage yet: choose it above", icon="INFO")
+    elif not shot.frames and pump.busy():
         layout.label(text="Reading the footage ...", icon="SORTTIME")
+    elif not shot.frames:
+        layout.operator("understudy.shot_probe", text="Read Footage", icon="FILE_REFRESH")
     else:
         layout.label(text=f"{shot.width} x {shot.height}, {shot.frames:,} frames, {shot.fps:.6g} fps")
         if shot.variable:
@@ -262,68 +255,10 @@ class UNDERSTUDY_PT_camera(ShotPanel, bpy.types.Panel):
             layout.label(text=f"{len(lined.pins)} pins, {lined.residual:.1f} px off on average")
 
 
-class UNDERSTUDY_PT_edits(ShotPanel, bpy.types.Panel):
-    bl_label = "Corrections"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context):
-        layout, shot = self.layout, context.scene.understudy.shot
-        row = layout.row(align=True)
-        row.operator("understudy.frame_suggested", icon="VIEWZOOM", text="Next Doubtful")
-        row.operator("understudy.show_toggle", icon="HIDE_OFF", text="Compare")
-        layout.operator("understudy.edit_add", icon="SCULPTMODE_HLT", text="Correct This Frame")
-        layout.operator("understudy.edit_project", icon="MOD_SHRINKWRAP")
-        column = layout.column(align=True)
-        for key in edits.listed(shot.face) if shot.face is not None else ():
-            row = column.row(align=True)
-            row.prop(key, "mute", text="", icon="HIDE_ON" if key.mute else "HIDE_OFF", emboss=False)
-            row.prop(key, "value", text=key.name, slider=True)
-            row.operator("understudy.edit_remove", text="", icon="X").name = key.name
-
-
-class UNDERSTUDY_PT_cleaned(ShotPanel, bpy.types.Panel):
-    bl_label = "Cleaned Data"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context):
-        layout, shot = self.layout, context.scene.understudy.shot
-        run = runtime.marks.get(shot.uid)
-        if run is not None and run.active:
-            row = layout.row(align=True)
-            row.progress(factor=run.done / max(run.total, 1), text=run.text, type="BAR")
-            row.operator("understudy.mark_stop", text="", icon="CANCEL")
-        else:
-            layout.row().prop(shot, "split", expand=True)
-            row = layout.row()
-            row.scale_y = 1.3
-            row.operator("understudy.mark_cleaned", icon="CHECKMARK")
-            if run is not None:
-                lines(layout, run.text, STATES[run.state])
-        if shot.taught:
-            layout.operator("understudy.mark_facts", icon="FILE_REFRESH")
-        layout.label(text="Frames left out of training:")
-        row = layout.row()
-        row.template_list("UNDERSTUDY_UL_excluded", "", shot, "excluded", shot, "excluded_active", rows=2)
-        column = row.column(align=True)
-        column.operator("understudy.exclude_add", text="", icon="ADD")
-        column.operator("understudy.exclude_remove", text="", icon="REMOVE")
-        layout.operator("understudy.head_motion", icon="CON_ROTLIKE")
-        column = layout.column(align=True)
-        column.operator("understudy.track_open", icon="IMPORT", text="Bring In Track File")
-        column.operator("understudy.track_object", icon="OUTLINER_OB_MESH")
-        row = column.row(align=True)
-        for which in ("FIRST", "MIDDLE", "LAST"):
-            row.operator("understudy.frame_check", text=which.title()).which = which
-        row.operator("understudy.track_nudge", text="", icon="TRIA_LEFT").frames = -1
-        row.operator("understudy.track_nudge", text="", icon="TRIA_RIGHT").frames = 1
-        layout.operator("understudy.composition", icon="PRESET")
-        for text in runtime.composition:
-            lines(layout, text, "DOT")
-
-
 class UNDERSTUDY_PT_live(ShotPanel, bpy.types.Panel):
     bl_label = "Live"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 90  # after what panels_cleaning.py and panels_training.py have
 
     def draw(self, context):
         layout, live = self.layout, runtime.live
@@ -341,6 +276,7 @@ class UNDERSTUDY_PT_live(ShotPanel, bpy.types.Panel):
 class UNDERSTUDY_PT_files(ShotPanel, bpy.types.Panel):
     bl_label = "Files"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 91
 
     def draw(self, context):
         settings, layout = context.scene.understudy, self.layout
@@ -385,9 +321,8 @@ def draw_status(self, context: bpy.types.Context) -> None:
         row.progress(factor=run.done / max(run.total, 1), text=progress_text(run), type="BAR")
 
 
-CLASSES = (UNDERSTUDY_UL_shots, UNDERSTUDY_UL_excluded, UNDERSTUDY_PT_actor, UNDERSTUDY_PT_shots,
-           UNDERSTUDY_PT_solve, UNDERSTUDY_PT_timing, UNDERSTUDY_PT_crop, UNDERSTUDY_PT_camera, UNDERSTUDY_PT_edits,
-           UNDERSTUDY_PT_cleaned, UNDERSTUDY_PT_live, UNDERSTUDY_PT_files)
+CLASSES = (UNDERSTUDY_UL_shots, UNDERSTUDY_PT_actor, UNDERSTUDY_PT_shots, UNDERSTUDY_PT_solve, UNDERSTUDY_PT_timing,
+           UNDERSTUDY_PT_crop, UNDERSTUDY_PT_camera, UNDERSTUDY_PT_live, UNDERSTUDY_PT_files)
 
 
 def register() -> None:

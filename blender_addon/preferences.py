@@ -13,7 +13,7 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..core.errors import UnderstudyError
 from ..core.files import make_folder
-from . import ROOT_PACKAGE, paths, runtime
+from . import ROOT_PACKAGE, keymap, paths, runtime
 
 PYTHON = "UNDERSTUDY_PYTHON"  # environment: the worker's interpreter, for farms and scripts without preferences
 DEVICES = (
@@ -59,6 +59,9 @@ class UnderstudyPreferences(bpy.types.AddonPreferences):
         box = layout.column(align=True)
         for line in runtime.worker_text.splitlines():
             box.label(text=line)
+        layout.use_property_split = False
+        layout.label(text="Keys")
+        keymap.draw(layout.column())
 
 
 class Defaults:

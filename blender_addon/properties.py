@@ -83,6 +83,11 @@ class UnderstudyShot(bpy.types.PropertyGroup):
     split: EnumProperty(name="Split", items=_choices(SPLITS, (
         "The network learns from it", "Kept back to judge the network; it never learns from it")),
         description="Whether the shot teaches or judges; whole shots, never single frames of one")
+    teaches: EnumProperty(name="Frames", items=(
+        ("ALL", "All Frames", "Every frame of the shot is clean"),
+        ("CORRECTED", "Corrected Only", "Only frames at which a correction is fully on count: the solve of the others "
+                                        "would teach the network its own mistakes")),
+        description="Which frames count")
     excluded: CollectionProperty(type=UnderstudyRange)
     excluded_active: IntProperty(name="Excluded Range")
     taught: StringProperty()       # name of the shot in the actor folder; "" until it is marked

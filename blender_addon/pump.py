@@ -35,7 +35,8 @@ _services: dict[str, Service] = {}
 _drawn = 0.0  # when the state of things was last drawn
 _used = 0.0  # when there was last something to do
 _questions: list[tuple[RunningJob, Callable[[dict], None], Callable[[str], None]]] = []
-_tasks: list[Iterator[bool]] = []  # the first is worked on, the others wait
+_tasks: list[Iterator[str]] = []   # the first is worked on, the others wait
+_asides: list[Iterator[str]] = []  # likewise; they need no worker, and go on while tasks wait for theirs
 _folder: Path | None = None
 
 
@@ -84,13 +85,28 @@ def warm(model: Path) -> None:
         ask(["warm", str(model), "--device", preferences().device], lambda results: None, name="solver")
 
 
-def add(task: Iterator[bool]) -> None:
+def add(task: Iterator[str]) -> None:
     """Put a task at the end of the queue."""
     _tasks.append(task)
     wake()
 
 
-def move(task: Iterator[bool], place: int) -> None:
+def add_aside(task: Iterator[str]) -> None:
+    """Put a task that needs no worker at the end of a queue of its own.
+
+    It is not worked on while another task is in the middle of changing the scene, so after WORK; and a task that has
+    waited asks `aside` before it begins to.
+    """
+    _asides.append(task)
+    wake()
+
+
+def aside() -> bool:
+    """Whether a task that needs no worker goes on, with the scene as it wants it."""
+    return bool(_asides)
+
+
+def move(task: Iterator[str], place: int) -> None:
     """Move a waiting task; 0 is the one that is worked on, which keeps its place."""
     if task in _tasks[1:]:
         _tasks.remove(task)
@@ -104,20 +120,29 @@ def tick() -> float | None:
     if _tasks or _questions:
         _used = time.monotonic()
     _hear()
-    if _tasks:
-        until = time.monotonic() + BUDGET
-        step = WORK
-        while step == WORK and time.monotonic() < until:
-            step = next(_tasks[0], None)
-        if step is None:
-            _tasks.pop(0)
-        elif step == LATER:
-            _tasks.append(_tasks.pop(0))
+    if _tasks or _asides:
         delay = QUICK
-        redraw(at_once=step is None)
+        if not _tasks or _go_on(_tasks) != WORK:
+            _go_on(_asides)
     elif "solver" in _services and time.monotonic() > _used + 60 * preferences().idle_minutes:
         _services.pop("solver").close()
-    return delay if _tasks or _questions or _services else None
+    return delay if _tasks or _asides or _questions or _services else None
+
+
+def _go_on(tasks: list[Iterator[str]]) -> str | None:
+    """Work on the first of these tasks for a while; returns what it yielded last, None at its end."""
+    if not tasks:
+        return None
+    until = time.monotonic() + BUDGET
+    step = WORK
+    while step == WORK and time.monotonic() < until:
+        step = next(tasks[0], None)
+    if step is None:
+        tasks.pop(0)
+    elif step == LATER:
+        tasks.append(tasks.pop(0))
+    redraw(at_once=step is None)
+    return step
 
 
 def _hear() -> None:
@@ -143,7 +168,7 @@ def tell(state: JobState, done: Callable[[dict], None], failed: Callable[[str], 
 
 def busy() -> bool:
     """Whether a task or a question is not finished."""
-    return bool(_tasks or _questions)
+    return bool(_tasks or _asides or _questions)
 
 
 def finish() -> None:
@@ -186,13 +211,18 @@ def undo_step(name: str) -> None:
 
 def stop() -> None:
     """End the workers and forget all that waits."""
-    for task in _tasks:
-        task.close()
-    _tasks.clear()
-    _questions.clear()
+    _drop()
     for running in _services.values():
         running.close()
     _services.clear()
+
+
+def _drop() -> None:
+    for task in (*_tasks, *_asides):
+        task.close()
+    _tasks.clear()
+    _asides.clear()
+    _questions.clear()
     runtime.clear()
 
 
@@ -206,11 +236,7 @@ def _replaced(*_: object) -> None:
 def _leaving(*_: object) -> None:
     """Another file is about to be loaded: what runs belongs to this one."""
     _replaced()
-    for task in _tasks:
-        task.close()
-    _tasks.clear()
-    _questions.clear()
-    runtime.clear()
+    _drop()
 
 
 _HANDLERS = (("undo_pre", _replaced), ("redo_pre", _replaced), ("load_pre", _leaving))

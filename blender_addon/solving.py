@@ -201,6 +201,14 @@ def _store(shot, facts: dict) -> None:
     shot.framing_within = bool(framing.get("within"))
     if new or shot.last >= shot.frames or shot.first > shot.last:
         shot.first, shot.last = min(shot.first, shot.frames - 1), shot.frames - 1
+    if new and shot.solved:  # a track that was there before its footage
+        fit_range(shot)
+
+
+def fit_range(shot) -> None:
+    """Trim a shot to where it has both footage, if it is known yet, and solve or track."""
+    end = shot.solved_last if not shot.frames else min(shot.solved_last, shot.frames - 1)
+    shot.first, shot.last = min(shot.solved_first, end), end
 
 
 def _begin(run: Run, order: Order) -> tuple[RunningJob, Path, int, int]:
@@ -341,12 +349,14 @@ def _restore(run: Run) -> Iterator[bool]:
 
 
 def _when_free(run: Run) -> Iterator[bool]:
-    """Wait while the artist edits or sculpts the face; other shots go on meanwhile."""
+    """Wait while a shot is marked, or the artist edits or sculpts the face; other shots go on meanwhile."""
     while True:
         face = _here(run)[1].face
-        if face is None or face.mode == "OBJECT":
+        free = face is None or face.mode == "OBJECT"
+        if free and not pump.aside():
             return
-        run.text = f"Leave {face.mode.replace('_', ' ').title()} Mode to see it"  # short, for the progress bar
+        mode = face.mode.replace("_", " ").title() if face is not None else ""
+        run.text = "Waiting for a marking" if free else f"Leave {mode} Mode to see it"  # short, for the progress bar
         yield LATER
 
 

@@ -67,7 +67,7 @@ def opened(scene: bpy.types.Scene, shot, template: Mesh, filepath: Path | None =
     if path.suffix.lower() not in IMPORTERS:
         raise UnderstudyError(f"{path.name} is no track that can be read here: use PC2, MDD, npy, npz, Alembic, USD, "
                               "FBX, glTF or a folder of OBJ files.")
-    with _imported(path, fps or shot.fps or scene_fps(scene)) as (there, objects, last):
+    with _imported(path, fps or (shot.fps if shot is not None else 0) or scene_fps(scene)) as (there, objects, last):
         found = _face_of(objects, there, template, path.name)
         yield _played(there, found, template, path.name, [float(frame) for frame in range(there.frame_start, last + 1)])
 

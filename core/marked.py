@@ -74,8 +74,9 @@ def write_shot(actor: Actor, shot: Shot, count: int) -> Iterator[Callable[[np.nd
 def unmark(actor: Actor, shot: Shot) -> bool:
     """Take back the newest marking of one of the actor's shots: that before it counts again, else none does.
 
-    Returns whether there was one before that counted; if not, the shot is in cleanup again and does not train. Its vertices stay
-    until it is marked again, since a training run may be reading them. Raises UnderstudyError if a file is damaged or cannot be written.
+    Returns whether there was one before that counted; if not, the shot is in cleanup again and does not train. Its
+    vertices stay until it is marked again, since a training run may be reading them. Raises UnderstudyError if a file
+    is damaged or cannot be written.
     """
     path = shot.folder / PREVIOUS
     before = Shot.load(shot.folder, file=PREVIOUS) if path.is_file() else None

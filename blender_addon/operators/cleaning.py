@@ -4,10 +4,12 @@ import bpy
 from bpy.props import EnumProperty
 
 from ...core.errors import UnderstudyError
-from .. import cleaning
+from .. import cleaning, edits, keymap
 from .outputs import leave_mode, solved_shot_of
 
 ORDER = ("EDITED", "SOLVE", "PLATE")
+
+_left: dict[str, str] = {}  # uid of a shot -> the mode that comparing has left, to come back to it
 
 
 class UNDERSTUDY_OT_edit_project(bpy.types.Operator):
@@ -71,9 +73,16 @@ class UNDERSTUDY_OT_show_toggle(bpy.types.Operator):
     bl_label = "Compare Solve, Edit and Plate"
     bl_options = {"REGISTER", "UNDO"}
 
-    show: EnumProperty(name="Show", items=(("NEXT", "Next", ""), ("EDITED", "Edited", ""), ("SOLVE", "Solve", ""),
-                                           ("PLATE", "Plate", "")), options={"SKIP_SAVE"},
-                       description="What is shown from now on")
+    show: EnumProperty(name="Show", items=(
+        ("NEXT", "Next", "Show in turn the solve with your corrections, the solve alone, and the plate alone"),
+        ("EDITED", "Edited", "Show the solve with your corrections"), ("SOLVE", "Solve", "Show the solve alone"),
+        ("PLATE", "Plate", "Show the plate alone")), options={"SKIP_SAVE"}, description="What is shown from now on")
+
+    @classmethod
+    def description(cls, context, properties):
+        text = cls.bl_rna.properties["show"].enum_items[properties.show].description
+        key = keymap.shown(cls.bl_idname)
+        return f"{text}; {key} over the viewport goes from one to the next" if key else text
 
     @classmethod
     def poll(cls, context):
@@ -81,9 +90,42 @@ class UNDERSTUDY_OT_show_toggle(bpy.types.Operator):
 
     def execute(self, context):
         shot = context.scene.understudy.shot
-        leave_mode(context, shot.face)
+        mode = leave_mode(context, shot.face)
+        if mode != "OBJECT":
+            _left[shot.uid] = mode
         shot.compare = ORDER[(ORDER.index(shot.compare) + 1) % 3] if self.show == "NEXT" else self.show
+        if shot.compare == "EDITED" and shot.uid in _left and context.view_layer.objects.active == shot.face:
+            bpy.ops.object.mode_set(mode=_left.pop(shot.uid))
+        self.report({"INFO"}, f"Shows the {shot.bl_rna.properties['compare'].enum_items[shot.compare].name}.")
         return {"FINISHED"}
 
 
-CLASSES = (UNDERSTUDY_OT_edit_project, UNDERSTUDY_OT_frame_suggested, UNDERSTUDY_OT_show_toggle)
+class UNDERSTUDY_OT_edits_switch(bpy.types.Operator):
+    """Switch all corrections of the active shot off, or on if they are off. A model that has learned from them no \
+longer needs them on top of its solve"""
+
+    bl_idname = "understudy.edits_switch"
+    bl_label = "Switch All Corrections"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        shot = solved_shot_of(cls, context)
+        if shot is not None and not edits.listed(shot.face):
+            cls.poll_message_set(f"{shot.name} has no corrections")
+            return False
+        return shot is not None
+
+    def execute(self, context):
+        shot = context.scene.understudy.shot
+        shot.compare = "EDITED"  # comparing mutes too
+        found = edits.listed(shot.face)
+        off = not all(block.mute for block in found)
+        for block in found:
+            block.mute = off
+        self.report({"INFO"}, f"{len(found)} corrections are {'off' if off else 'on'}.")
+        return {"FINISHED"}
+
+
+CLASSES = (UNDERSTUDY_OT_edit_project, UNDERSTUDY_OT_frame_suggested, UNDERSTUDY_OT_show_toggle,
+           UNDERSTUDY_OT_edits_switch)

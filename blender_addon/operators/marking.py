@@ -15,7 +15,8 @@ from .solve import preview_range
 
 class UNDERSTUDY_OT_mark_cleaned(bpy.types.Operator):
     """Write what the face of the active shot shows, frame by frame, into the actor folder: training learns from it. \
-Corrections, rigs and modifiers count; marking again replaces what was marked"""
+Corrections, rigs and modifiers count; marking again replaces what was marked. Undo does not reach the actor folder: \
+Unmark does"""
 
     bl_idname = "understudy.mark_cleaned"
     bl_label = "Mark as Cleaned"
@@ -65,6 +66,29 @@ class UNDERSTUDY_OT_mark_stop(bpy.types.Operator):
         for run in runtime.marks.values():
             run.stop = True
         pump.wake()
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_unmark(bpy.types.Operator):
+    """Take back the newest marking of the active shot: training has the marking before again, or nothing of the shot"""
+
+    bl_idname = "understudy.unmark"
+    bl_label = "Unmark"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        return can_mark(cls, context)
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context):
+        try:
+            self.report({"INFO"}, marking.take_back(context.scene, context.scene.understudy.shot))
+        except UnderstudyError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 
@@ -237,5 +261,6 @@ def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-CLASSES = (UNDERSTUDY_OT_mark_cleaned, UNDERSTUDY_OT_mark_stop, UNDERSTUDY_OT_mark_facts, UNDERSTUDY_OT_exclude_add,
-           UNDERSTUDY_OT_exclude_remove, UNDERSTUDY_OT_head_motion, UNDERSTUDY_OT_composition)
+CLASSES = (UNDERSTUDY_OT_mark_cleaned, UNDERSTUDY_OT_mark_stop, UNDERSTUDY_OT_unmark, UNDERSTUDY_OT_mark_facts,
+           UNDERSTUDY_OT_exclude_add, UNDERSTUDY_OT_exclude_remove, UNDERSTUDY_OT_head_motion,
+           UNDERSTUDY_OT_composition)

@@ -11,6 +11,7 @@ from .. import faces, importing, tracks
 from ..paths import absolute
 from .outputs import Spread, leave_mode, shot_of
 
+TRACKS = ";".join(f"*{suffix}" for suffix in tracks.SUFFIXES)
 GUESS = "GUESS"
 AXES = ((GUESS, "Guess", "As the first frame lies against the template"),
         *((axes, describe_axes(axes) + (" (mirrored)" if place >= 24 else ""),
@@ -26,7 +27,7 @@ class UNDERSTUDY_OT_track_open(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in tracks.SUFFIXES), options={"HIDDEN"})
+    filter_glob: StringProperty(default=TRACKS, options={"HIDDEN"})
 
     @classmethod
     def poll(cls, context):
@@ -38,6 +39,30 @@ class UNDERSTUDY_OT_track_open(bpy.types.Operator):
 
     def execute(self, context):
         bpy.ops.understudy.track_import("INVOKE_DEFAULT", filepath=self.filepath)
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_shot_from_track(bpy.types.Operator):
+    """Add a shot for a track whose footage has not come yet; choose the footage when it has: training needs both"""
+
+    bl_idname = "understudy.shot_from_track"
+    bl_label = "New Shot from Track"
+    bl_options = {"REGISTER"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=TRACKS, options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context):
+        return has_actor(cls, context)
+
+    def invoke(self, context, event):
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        how = "EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT"
+        bpy.ops.understudy.track_import(how, filepath=self.filepath, new_shot=True)
         return {"FINISHED"}
 
 
@@ -66,15 +91,16 @@ then on it is a shot like any other"""
     stabilise: BoolProperty(name="Stabilise", default=True,
                             description="Take the head's own motion out, by the actor's stabiliser vertices; it is "
                                         "kept and can be put on again")
+    new_shot: BoolProperty(options={"HIDDEN", "SKIP_SAVE"}, description="Into a new shot without footage")
 
     @classmethod
     def poll(cls, context):
-        return can_bring_in(cls, context)
+        return has_actor(cls, context)
 
     def invoke(self, context, event):
         try:
             with self._track(context) as track:
-                found, lines = importing.look(context.scene, context.scene.understudy.shot, track)
+                found, lines = importing.look(context.scene, self._shot(context), track)
                 self._frame, first = track.sample(0), track.first
             self._source = faces.read(absolute(context.scene.understudy.actor))
         except UnderstudyError as error:
@@ -98,8 +124,8 @@ then on it is a shot like any other"""
             layout.prop(self, name)
 
     def work(self, context):
-        scene, shot = context.scene, context.scene.understudy.shot
-        if shot.face is not None:
+        scene, shot = context.scene, self._shot(context)
+        if shot is not None and shot.face is not None:
             leave_mode(context, shot.face)
         with self._track(context) as track:
             if not self.scale or self.axes == GUESS:
@@ -109,14 +135,24 @@ then on it is a shot like any other"""
                 self.axes = found.conversion.axes if self.axes == GUESS else self.axes
             first = track.first if track.first is not None and not self.first else self.first
             order = importing.Order(self._conversion(), first, self.stabilise)
+            if shot is None:
+                return (yield from importing.new_shot(scene, track, order))
             return (yield from importing.bring_in(scene, shot, track, order))
+
+    def _shot(self, context):
+        """The shot that gets the track; None for a new one. Raises UnderstudyError if it cannot be changed now."""
+        if self.new_shot:
+            return None
+        if not can_bring_in(type(self), context):
+            raise UnderstudyError("There is no shot, or it is being solved. Add one, or wait.")
+        return context.scene.understudy.shot
 
     def _conversion(self) -> Conversion:
         return Conversion(self.scale or 1.0, self.axes if self.axes != GUESS else next(iter(MATRICES)))
 
     def _track(self, context):
         """The track that is asked for."""
-        scene, shot = context.scene, context.scene.understudy.shot
+        scene, shot = context.scene, self._shot(context)
         template = faces.read(absolute(scene.understudy.actor)).template
         if not self.object:
             return tracks.opened(scene, shot, template, Path(bpy.path.abspath(self.filepath)), fps=self.fps)
@@ -194,11 +230,16 @@ class UNDERSTUDY_OT_frame_check(bpy.types.Operator):
 
 def can_bring_in(cls, context) -> bool:
     """Whether the active shot can take a track; else the reason goes to the operator's poll message."""
+    return has_actor(cls, context) and shot_of(cls, context) is not None
+
+
+def has_actor(cls, context) -> bool:
+    """Whether an actor is open; else the reason goes to the operator's poll message."""
     if not context.scene.understudy.actor:
         cls.poll_message_set("Open an actor first")
         return False
-    return shot_of(cls, context) is not None
+    return True
 
 
-CLASSES = (UNDERSTUDY_OT_track_open, UNDERSTUDY_OT_track_import, UNDERSTUDY_OT_track_object,
-           UNDERSTUDY_OT_track_nudge, UNDERSTUDY_OT_frame_check)
+CLASSES = (UNDERSTUDY_OT_track_open, UNDERSTUDY_OT_shot_from_track, UNDERSTUDY_OT_track_import,
+           UNDERSTUDY_OT_track_object, UNDERSTUDY_OT_track_nudge, UNDERSTUDY_OT_frame_check)

@@ -8,7 +8,18 @@ import bpy
 import numpy as np
 import pytest
 
-from understudy.blender_addon import capture, faces, head, importing, outputs, scene_io, solving, tracks
+from understudy.blender_addon import (
+    capture,
+    edits,
+    faces,
+    head,
+    importing,
+    marking,
+    outputs,
+    scene_io,
+    solving,
+    tracks,
+)
 from understudy.blender_addon.modifier import modifier_of
 from understudy.blender_addon.paths import absolute
 from understudy.core.actor import Actor, create_actor
@@ -188,6 +199,45 @@ def test_frame_offset_and_side_by_side(stage):
     assert frames == [106, 109, 112]
     with pytest.raises(RuntimeError, match="would begin 1 frames before its footage"):
         bpy.ops.understudy.track_nudge(frames=-6)
+
+
+def test_corrections_move_with_their_track(stage):
+    bring_in(stage, filepath=write_cache(stage.folder / "v.pc2", stage.samples), first=2)
+    block = edits.add(stage.scene, stage.shot, 105, falloff=2)  # source frame 4
+    scene_io.set_positions(block, scene_io.positions(block) + .5)
+    corrected = look(stage.shot.face, 105)
+    assert np.abs(corrected - stage.samples[2]).max() > .1
+    assert bpy.ops.understudy.track_nudge(frames=3) == {"FINISHED"}
+    assert np.abs(look(stage.shot.face, 108) - corrected).max() < TOLERANCE
+    assert np.abs(look(stage.shot.face, 105) - stage.samples[0]).max() < .3
+    list(outputs.show(stage.scene, stage.shot, "FRAMES"))
+    with pytest.raises(RuntimeError, match="Set its output to Mesh Cache, then nudge"):
+        bpy.ops.understudy.track_nudge(frames=1)
+
+
+def test_a_track_that_comes_before_its_footage(stage):
+    settings = stage.scene.understudy
+    path = write_cache(stage.folder / "v 2.pc2", stage.samples / 100)
+    assert bpy.ops.understudy.shot_from_track(filepath=path) == {"FINISHED"}
+    shot = settings.shot
+    assert len(settings.shots) == 2 and (shot.name, shot.footage, shot.solved_first) == ("v 2", "", 0)
+    assert np.abs(look(shot.face, stage.scene.frame_start + 4) - stage.samples[4]).max() < TOLERANCE
+    assert marking.reason_not_to(stage.scene, shot).startswith("v 2 has no footage")
+    shot.footage = str(stage.folder / "take.mp4")
+    solving._store(shot, {"width": 240, "height": 320, "frames": 5, "fps": 24, "variable": False, "audio": False,
+                          "identity": "y", "times": None})
+    assert (shot.first, shot.last) == (0, 4) and not marking.reason_not_to(stage.scene, shot)
+
+
+def test_a_track_that_fails_leaves_no_shot(stage):
+    path = write_cache(stage.folder / "v.pc2", np.where(np.arange(COUNT)[:, None, None] == 6, np.nan, stage.samples))
+    before = [shot.name for shot in stage.scene.understudy.shots], len(stage.scene.objects)
+    with pytest.raises(RuntimeError, match="in sample 6 is not a finite"):
+        bpy.ops.understudy.track_import(filepath=path, new_shot=True)
+    assert ([shot.name for shot in stage.scene.understudy.shots], len(stage.scene.objects)) == before
+    stage.scene.understudy.shots.clear()
+    with pytest.raises(RuntimeError, match="There is no shot"):
+        bpy.ops.understudy.track_import(filepath=path)
 
 
 def test_a_track_is_marked_like_a_solve(stage):

@@ -9,7 +9,19 @@ import bpy
 import numpy as np
 import pytest
 
-from understudy.blender_addon import cleaning, curves, edits, faces, head, marking, outputs, pump, runtime, scene_io
+from understudy.blender_addon import (
+    cleaning,
+    curves,
+    edits,
+    faces,
+    head,
+    marking,
+    outputs,
+    pump,
+    runtime,
+    scene_io,
+    solving,
+)
 from understudy.blender_addon.cli import main
 from understudy.core.actor import Actor, create_actor
 from understudy.core.stabilise import Motion
@@ -237,7 +249,7 @@ def test_a_marking_can_be_stopped_and_an_undo_ends_it(stage):
     for how, text in (("stop", "Stopped; the training data"), ("undo", "changed by an undo")):
         run = marking.mark(stage.scene, stage.shot)
         for _ in range(4):
-            next(pump._tasks[0])
+            next(pump._asides[0])
         assert run.done and run.state == "marking"
         if how == "stop":
             assert bpy.ops.understudy.mark_stop() == {"FINISHED"}
@@ -246,6 +258,82 @@ def test_a_marking_can_be_stopped_and_an_undo_ends_it(stage):
         pump.finish()
         assert text in run.text and not Actor.load(stage.folder / "Zoë").shots
         assert not [path for path in (stage.folder / "Zoë" / "shots").glob("*")]
+
+
+def test_a_marking_waits_for_no_worker_but_for_those_who_change_the_scene(stage):
+    changing, waiting = [True], [True]
+
+    def solve():  # as solving.py, in reverse: it changes the scene, then waits for its worker
+        while changing:
+            yield pump.WORK
+        while waiting:
+            yield pump.WAIT
+
+    pump.add(solve())
+    run = marking.mark(stage.scene, stage.shot)
+    for _ in range(3):
+        pump.tick()
+    assert run.state == "queued"
+    changing.clear()
+    for _ in range(300):
+        pump.tick()
+    assert run.state == "done" and pump.busy(), run.text
+    waiting.clear()
+    pump.finish()
+
+
+def test_a_solve_is_shown_when_no_shot_is_being_marked(stage, monkeypatch):
+    solve = runtime.Run(stage.shot.uid, "take")
+    monkeypatch.setattr(solving, "_here", lambda run: (stage.scene, stage.shot))
+    run = marking.mark(stage.scene, stage.shot)
+    steps = solving._when_free(solve)
+    assert next(steps) == pump.LATER and solve.text == "Waiting for a marking"
+    while run.active:
+        pump.tick()
+    assert next(steps, None) is None
+
+
+def test_only_corrected_frames_count(stage):
+    stage.shot.teaches = "CORRECTED"
+    with pytest.raises(RuntimeError, match="take has no corrected frame"):
+        bpy.ops.understudy.mark_cleaned()
+    edits.add(stage.scene, stage.shot, 103, falloff=2)
+    edits.add(stage.scene, stage.shot, 107, last=109)
+    edits.add(stage.scene, stage.shot, 111).mute = True
+    bpy.ops.understudy.exclude_add(source="RANGE", first=10, last=10)  # plays at 108
+    shot = mark(stage)
+    assert shot.frames().tolist() == [2, 6, 8] and len(shot.vertices()) == COUNT
+    assert runtime.marks[stage.shot.uid].text.startswith("Marked 3 frames of 3 to 14 of take")
+    stage.shot.excluded.clear()
+    edits.add(stage.scene, stage.shot, 101)  # what was not marked does not count
+    assert bpy.ops.understudy.mark_facts() == {"FINISHED"} and marked(stage).frames().tolist() == [2, 6, 7, 8]
+    stage.shot.teaches = "ALL"
+    assert len(mark(stage).frames()) == COUNT
+
+
+def test_sculpted_frame_keys_are_corrected_frames(stage):
+    list(outputs.show(stage.scene, stage.shot, "FRAMES"))
+    block = edits.add(stage.scene, stage.shot, 106)
+    scene_io.set_positions(block, scene_io.positions(block) + 0.1)
+    assert main(["mark", "--shot", "take", "--corrected-only"]) == 0
+    assert marked(stage).frames().tolist() == [5]
+
+
+def test_unmark(stage):
+    assert not Actor.load(stage.folder / "Zoë").shots
+    with pytest.raises(RuntimeError, match="has no shot take that was marked"):
+        bpy.ops.understudy.unmark()
+    mark(stage)
+    stage.shot.last = FIRST + 7
+    mark(stage)
+    assert bpy.ops.understudy.unmark() == {"FINISHED"}
+    assert len(marked(stage).vertices()) == COUNT and stage.shot.status == "CLEANED"
+    stage.shot.taught = ""  # as after an undo of the marking
+    assert bpy.ops.understudy.unmark() == {"FINISHED"}
+    assert not Actor.load(stage.folder / "Zoë").training_shots() and stage.shot.status == "IN_CLEANUP"
+    assert not stage.shot.taught and stage.shot.uid not in runtime.marks
+    mark(stage)
+    assert len(Actor.load(stage.folder / "Zoë").training_shots()) == 1
 
 
 def test_a_shot_that_is_not_the_active_one_is_marked_too(stage):
@@ -280,6 +368,34 @@ def test_comparing_shows_each_and_marking_sees_the_corrections(stage):
     assert shown == [("SOLVE", True, True, False), ("PLATE", False, True, True), ("EDITED", False, True, False)]
     bpy.ops.understudy.show_toggle(show="SOLVE")
     assert mark(stage).provenance["edits"] == [block.name] and stage.shot.compare == "SOLVE" and block.mute
+
+
+def test_comparing_comes_back_to_the_mode_that_it_left(stage):
+    edits.add(stage.scene, stage.shot, 105)
+    bpy.context.view_layer.objects.active = stage.face
+    bpy.ops.object.mode_set(mode="SCULPT")
+    modes = []
+    for _ in range(4):
+        bpy.ops.understudy.show_toggle()
+        modes.append(stage.face.mode)
+    assert modes == ["OBJECT", "OBJECT", "SCULPT", "OBJECT"]
+    bpy.ops.understudy.show_toggle(show="EDITED")
+    assert stage.face.mode == "SCULPT"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.understudy.show_toggle(show="EDITED")
+    assert stage.face.mode == "OBJECT"
+
+
+def test_all_corrections_are_switched_at_once(stage):
+    assert not bpy.ops.understudy.edits_switch.poll()
+    blocks = [edits.add(stage.scene, stage.shot, frame) for frame in (105, 107)]
+    blocks[0].mute = True
+    for expected in ([True, True], [False, False]):
+        assert bpy.ops.understudy.edits_switch() == {"FINISHED"}
+        assert [block.mute for block in blocks] == expected
+    bpy.ops.understudy.show_toggle(show="SOLVE")
+    bpy.ops.understudy.edits_switch()
+    assert stage.shot.compare == "EDITED" and all(block.mute for block in blocks)
 
 
 @pytest.mark.parametrize("form", ["MESH_CACHE", "BASIS", "FRAMES"])
