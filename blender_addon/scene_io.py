@@ -81,3 +81,13 @@ def read_groups(object: bpy.types.Object) -> dict[str, np.ndarray]:
             if element.weight >= 0.5 and element.group in members:
                 members[element.group].append(vertex.index)
     return {group.name: np.array(members[group.index], np.int32) for group in object.vertex_groups}
+
+
+def read_weights(object: bpy.types.Object, group: bpy.types.VertexGroup) -> np.ndarray:
+    """The weights of a vertex group, (V,) float32 in 0..1; 0 for vertices outside of it."""
+    weights = np.zeros(len(object.data.vertices), np.float32)
+    for vertex in object.data.vertices:
+        for element in vertex.groups:
+            if element.group == group.index:
+                weights[vertex.index] = element.weight
+    return weights

@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+import numpy as np
+from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ...core.actor import UNITS, Actor, create_actor
 from ...core.errors import UnderstudyError
 from ...core.topology import write_obj
-from .. import faces, pump, runtime, scene_io, solving
+from .. import faces, outputs, pump, runtime, scene_io, solving, training
 from ..paths import absolute
 from ..preferences import preferences, session_file, user_folder
 from . import shots
@@ -109,6 +110,47 @@ class UNDERSTUDY_OT_actor_from_mesh(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"Made {folder}")
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_actor_weights(bpy.types.Operator):
+    """Write the active vertex group of the active face into the actor: what is painted counts more in training"""
+
+    bl_idname = "understudy.actor_weights"
+    bl_label = "Use Painted Weights"
+    bl_options = {"REGISTER"}
+
+    emphasis: FloatProperty(name="Emphasis", default=4.0, min=1.0, soft_max=20.0, options={"SKIP_SAVE"},
+                            description="How many times as much a fully painted vertex counts as an unpainted one; "
+                                        "1 takes the weights away")
+
+    @classmethod
+    def poll(cls, context):
+        if training.folder_of(context.scene.understudy) is None:
+            cls.poll_message_set("Open an actor folder first: weights are kept there")
+            return False
+        if context.object is None or context.object.type != "MESH" or context.object.vertex_groups.active is None:
+            cls.poll_message_set("Select a face of this actor with a painted vertex group")
+            return False
+        return True
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_props_dialog(self)
+
+    def execute(self, context):
+        object, settings = context.object, context.scene.understudy
+        try:
+            actor = Actor.load(training.folder_of(settings))
+            outputs.check_face(object, settings.topology, lambda: actor.template)
+            painted = scene_io.read_weights(object, object.vertex_groups.active)
+            actor.weights = 1 + (self.emphasis - 1) * painted if self.emphasis > 1 else None
+            actor.save()
+        except UnderstudyError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        count = np.count_nonzero(painted)
+        self.report({"INFO"}, f"{count} painted vertices count up to {self.emphasis:g} times as much in training"
+                    if self.emphasis > 1 else "All vertices count the same in training")
         return {"FINISHED"}
 
 
@@ -277,5 +319,5 @@ def _has_footage(cls, context: bpy.types.Context) -> bool:
 
 
 CLASSES = (UNDERSTUDY_OT_actor_open, UNDERSTUDY_OT_actor_sample, UNDERSTUDY_OT_actor_from_mesh,
-           UNDERSTUDY_OT_actor_reload, UNDERSTUDY_OT_crop_suggest, UNDERSTUDY_OT_crop_preview,
-           UNDERSTUDY_OT_crop_store, UNDERSTUDY_OT_worker_check)
+           UNDERSTUDY_OT_actor_weights, UNDERSTUDY_OT_actor_reload, UNDERSTUDY_OT_crop_suggest,
+           UNDERSTUDY_OT_crop_preview, UNDERSTUDY_OT_crop_store, UNDERSTUDY_OT_worker_check)

@@ -255,6 +255,30 @@ def test_actor_from_mesh(tmp_path):
     assert not bpy.ops.understudy.solve.poll(), "without a model nothing can be solved"
 
 
+def test_painted_weights_go_into_the_actor(tmp_path):
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=4, y_subdivisions=4)
+    object = bpy.context.object
+    bpy.ops.understudy.actor_from_mesh(directory=str(tmp_path), name="New", unit="cm")
+    group = object.vertex_groups.new(name="lips")
+    group.add([0, 1], 1.0, "ADD")
+    group.add([2], 0.5, "ADD")
+
+    def written():
+        return json.loads((tmp_path / "New" / "actor.json").read_text(encoding="utf-8"))["masks"].get("weights")
+
+    assert bpy.ops.understudy.actor_weights(emphasis=5) == {"FINISHED"}
+    assert written() == [5, 5, 3, *[1] * (len(object.data.vertices) - 3)]
+    assert bpy.ops.understudy.actor_weights(emphasis=1) == {"FINISHED"} and written() is None
+
+
+def test_weights_of_another_mesh_are_refused(scene):
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=4, y_subdivisions=4)
+    assert not bpy.ops.understudy.actor_weights.poll(), "nothing is painted"
+    bpy.context.object.vertex_groups.new(name="lips")
+    with pytest.raises(RuntimeError, match="vertices"):
+        bpy.ops.understudy.actor_weights()
+
+
 def test_order_of_a_range_outside(scene):
     run = solving.solve(scene, scene.understudy.shot, Order(30, 50))
     pump.finish()
