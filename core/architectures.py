@@ -12,6 +12,7 @@ ARCHITECTURES = {
     "convolutional-wide": "one and a half times as many channels in every convolution",
     "convolutional-shallow": "without the convolutions of stride 1",
     "convolutional-deep": "with two convolutions of stride 1 in every pair",
+    "convolutional-whitened-each": "with every picture whitened by itself, which undoes brightness and contrast",
 }
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
-from .network import Network
+from .network import WHITENED_EACH, Network, whiten_each
 from .process import limit_gpu_memory
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
@@ -89,7 +89,8 @@ def make_engine(name: str, precision: str, network: Network, whitening: tuple[fl
     with torch.inference_mode():
         if name == "openvino":
             return _openvino(network, whitening, precision, batch)
-        whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision])
+        whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision],
+                                   each=network.architecture == WHITENED_EACH)
         if precision == "fp32":
             layers = [_plain_layer(getattr(network, layer)) for layer in network.convolutions]
         else:
@@ -113,9 +114,11 @@ def version(name: str, precision: str) -> str:
     return f"{name} {torch.__version__} {precision}"
 
 
-def _whiten(inputs: torch.Tensor, whitening: tuple[float, float], kind: torch.dtype) -> torch.Tensor:
+def _whiten(inputs: torch.Tensor, whitening: tuple[float, float], kind: torch.dtype,
+            each: bool = False) -> torch.Tensor:
     mean, deviation = whitening
-    return ((inputs[:, None].float() - mean) / deviation).to(kind).contiguous(memory_format=torch.channels_last)
+    x = (inputs[:, None].float() - mean) / deviation
+    return (whiten_each(x) if each else x).to(kind).contiguous(memory_format=torch.channels_last)
 
 
 def _plain_layer(layer: torch.nn.Conv2d) -> Engine:
@@ -173,6 +176,8 @@ def _openvino(network: Network, whitening: tuple[float, float], precision: str, 
     ops, (mean, deviation) = openvino.opset13, np.array(whitening, np.float32)[:, None]
     inputs = ops.parameter([batch, HEIGHT, WIDTH], np.uint8)
     x = ops.unsqueeze((ops.convert(inputs, np.float32) - mean) / deviation, 1)
+    if network.architecture == WHITENED_EACH:
+        x = ops.mvn(x, [1, 2, 3], True, 1e-6, "inside_sqrt")
     for name in network.convolutions:
         layer = getattr(network, name)
         weight, bias = (value.detach().cpu().numpy() for value in (layer.weight, layer.bias))

@@ -17,12 +17,14 @@ COMPONENTS = 160
 DROPOUT = 0.2
 PAD = 32  # channels are padded to a multiple of this when computing in bf16
 SMALL = 80  # pixels of a layer's output up to which a matrix product gives its weights' gradient faster
+WHITENED_EACH = "convolutional-whitened-each"
 _CONVOLUTIONS = {  # channels of the pairs, and the letters of the layers in each: a has stride 2, others 1
     PAPER: (WIDTHS, "ab"),
     "convolutional-narrow": (tuple(width // 2 for width in WIDTHS), "ab"),
     "convolutional-wide": (tuple(3 * width // 2 for width in WIDTHS), "ab"),
     "convolutional-shallow": (WIDTHS, "a"),
     "convolutional-deep": (WIDTHS, "abc"),
+    WHITENED_EACH: (WIDTHS, "ab"),
 }
 
 
@@ -73,7 +75,8 @@ class Network(nn.Module):
 
     def features(self, inputs: torch.Tensor, reduced: bool = False) -> torch.Tensor:
         """What lies behind the last convolution, (N, feature_count) float32, in channel, row, column order."""
-        x = inputs.to(torch.bfloat16 if reduced else inputs.dtype).contiguous(memory_format=torch.channels_last)
+        x = whiten_each(inputs) if self.architecture == WHITENED_EACH else inputs
+        x = x.to(torch.bfloat16 if reduced else x.dtype).contiguous(memory_format=torch.channels_last)
         for name in self.convolutions:
             layer = getattr(self, name)
             if reduced:
@@ -81,6 +84,12 @@ class Network(nn.Module):
             else:
                 x = F.relu(layer(x), inplace=True)
         return x[:, :self.channels].float().flatten(1)
+
+
+def whiten_each(inputs: torch.Tensor) -> torch.Tensor:
+    """Pictures (N, 1, H, W), each with mean 0 and variance 1: what the paper advises against (Sec. 3.1)."""
+    deviation, mean = torch.std_mean(inputs, (1, 2, 3), correction=0, keepdim=True)
+    return (inputs - mean) / deviation.clamp(min=1e-3)
 
 
 class _ReducedConvReLU(torch.autograd.Function):

@@ -47,6 +47,7 @@ def train(
     start_from: Path | str | None = None,  # model file to start from instead of random weights
     device: str = "auto",                # "auto", "cpu", "cuda", "cuda:1", "mps"
     report: Reporter = Reporter(),       # told what happens; asked whether to stop
+    use: bool = True,                    # put the model into the actor folder; False = an experiment
 ) -> Path:
     """Train an actor's network and put its best model on validation at ACTOR/model.safetensors.
 
@@ -69,11 +70,12 @@ def train(
                                                  "topology": actor.template.hash})
         config = Config.from_json(team.tell(config.to_json()))
         return _train(actor, config, run, resume is not None, start_from, pick_device(team.device(device)), report,
-                      team, started)
+                      team, started, use)
 
 
 def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: Path | str | None,
-           device: torch.device, report: Reporter, team: Team, started: float) -> Path:
+           device: torch.device, report: Reporter, team: Team, started: float,
+           use: bool) -> Path:
     shots, start, checkpoint = actor.training_shots(), run / "start.safetensors", run / "checkpoint.safetensors"
     with ThreadPoolExecutor(1, "hashes") as pool, _own_stream(device):
         hashes = pool.submit(lambda: {shot.name: hash_file(shot.cache) for shot in shots})
@@ -111,7 +113,7 @@ def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: 
                 state.save(checkpoint)
             raise
 
-    if team.leader:
+    if team.leader and use:
         with atomic(actor.folder / "model.safetensors") as temporary:
             shutil.copyfile(run / "model.safetensors", temporary)
         report.artifact(actor.folder / "model.safetensors", "model")

@@ -1,4 +1,4 @@
-"""What the paper tried and rejected, and what is off unless asked for: image noise, gamma and perspective."""
+"""What the paper tried and rejected, and is off unless asked for: noise, gamma, perspective, whitening each picture."""
 
 import dataclasses
 
@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from understudy.core.crop import HEIGHT, WIDTH, Crop, sample
+from understudy.core.engine import candidates, make_engine
 from understudy.core.errors import Cancelled, UnderstudyError
 from understudy.core.jobs import Reporter
+from understudy.core.network import make_network
 from understudy.training.augment import light, matrices, sample_on_device
 from understudy.training.config import Config
 from understudy.training.feed import Batch
@@ -137,3 +139,30 @@ def test_stopping_and_resuming_ends_with_the_same_weights(actor, tmp_path):
 def test_what_makes_no_sense_is_refused(values):
     with pytest.raises(UnderstudyError, match="perspective"):
         Config(**values)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_whitening_each_picture_undoes_its_light_wherever_it_is_solved(name):
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    network = make_network("convolutional-whitened-each", 15, 6).eval()
+    for layer in network.children():
+        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    dark = np.random.default_rng(0).integers(20, 80, (2, 320, 240), np.uint8)
+    pictures = torch.from_numpy(np.concatenate([dark, 3 * dark]))
+    want = network.features((pictures[:, None].float() - 100) / 40).detach()
+    assert torch.allclose(want[:2], want[2:], atol=1e-3)
+    plain = make_network("convolutional", 15, 6)
+    plain.load_state_dict(network.state_dict())
+    plain = plain.features((pictures[:, None].float() - 100) / 40)
+    assert (plain[:2] - plain[2:]).norm() > 0.1 * plain.norm()
+    for engine, precision in candidates(name, device):
+        got = make_engine(engine, precision, network, (100.0, 40.0), device, 4)(pictures)
+        assert (got - want).norm() < (1e-4 if precision == "fp32" else 0.02) * want.norm()
+
+
+def test_an_experiment_leaves_the_actors_model_alone(actor, tmp_path):
+    train(actor, PLAIN, tmp_path / "run", use=False)
+    assert (tmp_path / "run" / "model.safetensors").exists() and not (actor / "model.safetensors").exists()
