@@ -29,7 +29,8 @@ def add_commands(command: Callable) -> None:
     length.add_argument("--epochs", type=float, metavar="N", help="the paper's schedule over N epochs")
     length.add_argument("--minutes", type=float, metavar="M", help="the schedule of preset quick over M minutes")
     length.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, as if it never had been")
-    train.add_argument("--from", dest="start_from", metavar="MODEL", help="start from a model of the same topology")
+    train.add_argument("--from", dest="start_from", metavar="MODEL", help="go on from a model, on what it has not "
+                       "learned and with a share of what it has; with a schedule for that, as long as asked for")
     train.add_argument("--run", dest="run_folder", metavar="RUN", help="run folder (default: DIR/runs/DATE_TIME)")
     train.add_argument("--architecture", metavar="A", help="another network than the paper's, to compare with it")
     train.add_argument("--freeze-output", action="store_true", default=None, help="keep the output layer from PCA")
@@ -62,7 +63,8 @@ def run_train(options: argparse.Namespace) -> None:
         from ..training.loop import train
 
         preset = options.preset or ("quick" if options.minutes else "paper")
-        config = dataclasses.replace(Config.preset(preset), **changes)
+        config = Config.preset(preset)
+        config = dataclasses.replace(config.fine_tuning() if options.start_from else config, **changes)
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)
         return (f"The model is {Path(options.folder) / 'model.safetensors'}, the run {folder}. "

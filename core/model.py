@@ -26,6 +26,7 @@ class Model:
     mean : (A, 3) and basis : (K, A, 3) float32, the PCA that the output layer started from.
     reference : (320, 240) uint8, the mean training input, to compare the framing of footage with; None in old files.
     confidence : what `confidence_weights` gives, as the file has it; None in a model that was not read from one.
+    learned : (n,) int64, fingerprints of the frames that it was trained on (training/replay.py); None in old files.
     about : what else the metadata says: training configuration, data hashes, validation RMSE.
     """
 
@@ -44,6 +45,7 @@ class Model:
     about: dict = field(default_factory=dict)
     reference: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    learned: np.ndarray | None = None
 
     @property
     def topology(self) -> str:
@@ -69,7 +71,7 @@ class Model:
             "mask.animated": self.animated, "mask.stabiliser": self.stabiliser,
             "confidence": confidence_weights(self.network, self.animated, self.regions),
             **{f"region.{name}": value for name, value in self.regions.items()},
-            **({} if self.reference is None else {"reference": self.reference}),
+            **{name: value for name in ("reference", "learned") if (value := getattr(self, name)) is not None},
         }
         tensors.update({name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()})
         crop = self.crop
@@ -131,4 +133,4 @@ def load_model(path: Path | str) -> Model:
     return Model(file.actor, file.unit, Crop(*file.crop), file.transfer, file.template, file.animated, file.stabiliser,
                  file.regions, (mean, deviation), file.finite("pca.mean"), file.finite("pca.basis"), network,
                  {name: value for name, value in file.about.items() if name not in known}, file.reference(),
-                 file.finite("confidence"))
+                 file.finite("confidence"), file.learned())

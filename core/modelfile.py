@@ -92,6 +92,11 @@ class ModelFile:
         """The mean of the training inputs, (320, 240) uint8; None in models without."""
         return self.read("reference") if "reference" in self.tensors else None
 
+    def learned(self) -> np.ndarray | None:
+        """Fingerprints of the frames that it has learned from (training/replay.py), (n,) int64; None in old models."""
+        found = self.tensors.get("learned")
+        return self.read("learned") if found and found.dtype == "<i8" and len(found.shape) == 1 else None
+
     def sha256(self) -> str:
         """SHA-256 of the file, hexadecimal; by this a solve names its model."""
         return self._sha256

@@ -29,7 +29,7 @@ class Config:
     beta1_end: float = 0.5
     beta2: float = 0.999
     epsilon: float = 1e-8
-    augment_ramp: float = 5 / 200   # strength of every augmentation grows linearly from zero
+    augment_ramp: float = 5 / 200   # strength of every augmentation grows linearly from zero; 0 = full at once
     translation: float = 14.0       # input pixels, each axis, either way
     rotation: float = 4.0           # degrees, either way
     zoom: float = 0.08              # either way, as a ratio
@@ -39,6 +39,7 @@ class Config:
     noise: float = 0.0              # deviation of image noise, of the training pictures' standard deviation
     gamma: float = 0.0              # exponent of the gray levels, either way, as a ratio
     perspective: float = 0.0        # change of scale at the input's edges, either way, as a ratio
+    new_share: float = 0.4          # of a batch that a trained model has not learned from, while there are such frames
     seed: int = 0
     validation_frames: int = 400    # frames of the regular validations; the last one takes all
     checkpoint_seconds: float = 60  # what a crash can cost
@@ -46,6 +47,8 @@ class Config:
     def __post_init__(self):
         if not (self.epochs > 0 and self.batch >= 1 and self.components >= 1 and self.learning_rate > 0):
             raise UnderstudyError("Epochs, batch, components and learning rate must be greater than zero.")
+        if not 0 <= self.new_share <= 1:
+            raise UnderstudyError("The share of new frames must be between 0 and 1.")
         check_architecture(self.architecture)
         if not (self.noise >= 0 and self.gamma >= 0 and 0 <= self.perspective <= 0.25):
             raise UnderstudyError("Noise and gamma must be zero or more, perspective between 0 and 0.25.")
@@ -58,6 +61,10 @@ class Config:
         if name not in PRESETS:
             raise UnderstudyError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
         return cls(**PRESETS[name])
+
+    def fine_tuning(self) -> "Config":
+        """The same length with the schedule for a model that has been trained."""
+        return dataclasses.replace(self, **FINE_TUNING)
 
     @classmethod
     def from_json(cls, values: dict) -> "Config":
@@ -82,3 +89,7 @@ PRESETS = {
     "quick": {"epochs": 15.0, "ramp_up": 0.03, "augment_ramp": 0.1, "ramp_down": 0.4},
     "smoke": {"epochs": 1.0, "ramp_up": 0.1, "augment_ramp": 0.1, "ramp_down": 0.4, "validation_frames": 50},
 }
+
+# Not in the paper. No large steps: they would first spoil what the model knows. The short ramp-up is there for Adam,
+# whose moments begin anew; augmentation is what the model is used to.
+FINE_TUNING = {"learning_rate": 5e-4, "ramp_up": 0.05, "ramp_down": 0.7, "augment_ramp": 0.0}

@@ -1,6 +1,7 @@
 """The training and validation frames of an actor: pictures and targets, both read from disk as they are needed."""
 
 import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,13 +19,34 @@ from .pictures import Region, pictures_of
 WHITENING_FRAMES = 1024  # at most, evenly spaced: on 6,899 frames both numbers came within 0.01 gray levels
 
 
+class _Rows:
+    """The rows of a memory-mapped array, read from its file one by one.
+
+    What is mapped counts as this process's memory, gigabytes of it; and whoever cuts a mapped file ends the process.
+    """
+
+    def __init__(self, mapped: np.memmap):
+        self.shape, self._dtype, self._offset = mapped.shape, mapped.dtype, mapped.offset
+        self._file, self._lock = open(mapped.filename, "rb", buffering=0), threading.Lock()
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        row = np.empty(self.shape[1:], self._dtype)
+        with self._lock:
+            self._file.seek(self._offset + int(index) * row.nbytes)
+            count = self._file.readinto(row.reshape(-1).view(np.uint8))
+        if count < row.nbytes:
+            raise UnderstudyError(f"{self._file.name} was cut short by another program while it trained. Put it back, "
+                                  "then go on with --resume.")
+        return row
+
+
 @dataclass
 class Frames:
     """Frames of several shots in one row.
 
     matrix : (3, 3) map from network input to a kept picture, continuous pixels.
     shots : the shots in order.    shot : (N,) index into shots.    sample : (N,) mesh sample in the shot.
-    pictures : of each shot, (n, H, W) uint8, memory-mapped; the part of a picture that augmentation can reach.
+    pictures : of each shot, (n, H, W) uint8; the part of a picture that augmentation can reach.
     footage : identity of each shot's footage.
     """
 
@@ -38,7 +60,8 @@ class Frames:
         used = [shot.frames() for shot in self.shots]
         self.shot, self.sample = np.repeat(np.arange(len(used)), [len(u) for u in used]), np.concatenate(used)
         self._first = np.cumsum([0, *map(len, used)])
-        self._caches = [shot.vertices() for shot in self.shots]
+        self._caches = [_Rows(shot.vertices()) for shot in self.shots]
+        self.pictures = [_Rows(pictures) for pictures in self.pictures]
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -54,11 +77,23 @@ class Frames:
         return self.pictures[shot][index - self._first[shot]]
 
     def targets(self, indices: np.ndarray) -> np.ndarray:
-        """Cleaned positions of the animated vertices, (n, A, 3) float32, in mesh units."""
+        """Cleaned positions of the animated vertices, (n, A, 3) float32, in mesh units.
+
+        Raises UnderstudyError naming a sample that is no finite number.
+        """
         result = np.empty((len(indices), len(self.animated), 3), np.float32)
         for row, index in enumerate(indices):
-            result[row] = self._caches[self.shot[index]][self.sample[index]][self.animated]
+            shot, number = self.shot[index], self.sample[index]
+            result[row] = self._caches[shot][number][self.animated]
+            if not np.isfinite(result[row]).all():
+                raise UnderstudyError(f"Shot {self.shots[shot].name}: sample {number} of its vertices holds what is no "
+                                      "finite number. Mark the shot again, or exclude that sample.")
         return result
+
+    def check(self) -> None:
+        """Raise UnderstudyError if there is a sample that cannot be learned from."""
+        for index in range(len(self)):
+            self.targets([index])
 
     def inputs(self, indices: np.ndarray, maps: np.ndarray | None = None) -> np.ndarray:
         """Network inputs, (n, 320, 240) uint8; `maps` (n, 3, 3) moves them as training/augment.py says."""

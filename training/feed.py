@@ -10,6 +10,7 @@ import torch
 from . import augment
 from .config import Config
 from .dataset import Frames
+from .replay import Order
 from .team import Team
 
 AHEAD = 4          # batches made in advance, beside the network
@@ -79,17 +80,15 @@ class Data:
         return device.type == "cuda" and size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def batches(config: Config, frames: Frames, centimetres: float, device: torch.device, resident: bool, team: Team,
-            images: int, total: int | None, strength: Callable[[int], float]) -> Iterator[Batch]:
-    """Batches from the run's place `images` on, up to `total` frames (None: for ever), each frame once an epoch.
+def batches(config: Config, frames: Frames, order: Order, centimetres: float, device: torch.device, resident: bool,
+            team: Team, images: int, total: int | None, strength: Callable[[int], float]) -> Iterator[Batch]:
+    """Batches from the run's place `images` on, up to `total` frames (None: for ever).
 
     resident : the pictures are on the device; only which of them, and how they move, is made here.
     strength : of the augmentation, 0..1, at a place in the run.
     """
     def make(images: int, strength: float) -> Batch:
-        epoch, place = divmod(images, len(frames))
-        order = np.random.default_rng((config.seed, 1, epoch)).permutation(len(frames))
-        indices = order[place:place + config.batch]
+        indices = order.frames(images)
         rng = np.random.default_rng((config.seed, 2, images))
         maps = augment.matrices(config, strength, len(indices), rng)
         light = augment.light(config, strength, len(indices), rng)
@@ -114,7 +113,7 @@ def batches(config: Config, frames: Frames, centimetres: float, device: torch.de
         while True:
             while len(waiting) < AHEAD and (total is None or images < total):
                 waiting.append(pool.submit(make, images, strength(images)))
-                images += min(config.batch, len(frames) - images % len(frames))
+                images += order.size(images)
             if not waiting:
                 return
             yield waiting.pop(0).result()

@@ -18,18 +18,21 @@ from ..core.errors import Cancelled, UnderstudyError
 from ..core.files import atomic, hash_file, make_folder, read_json, write_json
 from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
-from ..core.model import load_model
+from ..core.model import Model, load_model
+from ..core.modelfile import ModelFile
 from . import schedule
 from .config import Config
 from .dataset import Frames, read_frames
 from .feed import Data, batches
-from .state import State, continue_model, describe_model, new_model, receive_model
+from .replay import Order, fingerprints, known_to
+from .state import DIVERGED, State, check_model, continue_model, describe_model, new_model, receive_model
 from .team import Team, TeamLost
 
 STATUS_SECONDS = 2.0   # between progress events
 VALIDATE_EVERY = 10    # training frames shown for each frame of a regular validation: about 4 % of the time
 PREVIEW_GROWTH = 1.25  # from one preview to the next, in frames shown: about 30 pictures for any length of run
 PREVIEW_ROWS = 4
+ORIGIN = "origin.safetensors"  # in a run's folder until it has its own start: the model to start from
 
 
 def new_run(actor_folder: Path | str) -> Path:
@@ -64,19 +67,34 @@ def train(
         if team.leader:
             if resume is not None:
                 config = Config.from_json(read_json(run / "config.json").get("config", {}))
-            make_folder(run)
+            make_folder(run / "previews")
             if resume is None:
-                write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name,
-                                                 "topology": actor.template.hash})
+                _begin(run, actor, config, start_from)
         config = Config.from_json(team.tell(config.to_json()))
-        return _train(actor, config, run, resume is not None, start_from, pick_device(team.device(device)), report,
-                      team, started, use)
+        device = pick_device(team.device(device))
+        try:
+            return _train(actor, config, run, device, report, team, started, use)
+        except RuntimeError as error:
+            if "CUDA error" not in str(error):  # of a GPU that is lost, or whose driver is
+                raise
+            raise UnderstudyError(f"{device} has stopped working: {str(error).splitlines()[0]}. Go on from the last "
+                                  f"checkpoint with --resume {run}, on another device if need be.") from error
 
 
-def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: Path | str | None,
-           device: torch.device, report: Reporter, team: Team, started: float,
-           use: bool) -> Path:
-    shots, start, checkpoint = actor.training_shots(), run / "start.safetensors", run / "checkpoint.safetensors"
+def _begin(run: Path, actor: Actor, config: Config, start_from: Path | str | None) -> None:
+    """Make the files that a run can be resumed from at any moment."""
+    if (run / "config.json").exists():
+        raise UnderstudyError(f"{run} is a run already. Go on with it by --resume, or name another folder.")
+    if start_from is not None:  # a copy: it may be this actor's model in use, which others replace
+        check_model(actor, ModelFile.load(start_from), start_from)
+        with atomic(run / ORIGIN) as temporary:
+            shutil.copyfile(start_from, temporary)
+    write_json(run / "config.json", {"config": config.to_json(), "actor": actor.name, "topology": actor.template.hash})
+
+
+def _train(actor: Actor, config: Config, run: Path, device: torch.device, report: Reporter, team: Team,
+           started: float, use: bool) -> Path:
+    shots, checkpoint = actor.training_shots(), run / "checkpoint.safetensors"
     with ThreadPoolExecutor(1, "hashes") as pool, _own_stream(device):
         hashes = pool.submit(lambda: {shot.name: hash_file(shot.cache) for shot in shots})
         report.status("Reading footage")
@@ -88,26 +106,22 @@ def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: 
 
         report.status("Preparing the network")
         if not team.leader:
-            model = receive_model(actor, team)
+            model, new = receive_model(actor, team), np.empty(0, int)
         else:
-            if resuming and start.exists():
-                start_from = start  # whitening and components as they were, whatever became of the data
-            model = (new_model(actor, frames, config) if start_from is None
-                     else continue_model(actor, frames, start_from, config.architecture))
-            model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage,
-                           "data": hashes.result()}
-            if not start.exists():
-                model.save(start)
+            model, new = _model(actor, config, run, frames, hashes.result(), report)
+            if validation is not None:
+                validation.check()
             describe_model(model, team)
         data = Data.upload(frames, model.centimetres, device) if Data.fits(frames, device) else None
         state = State(model, config, device, team, data, report.warning)
-        if team.leader and resuming and checkpoint.exists():
+        if team.leader and checkpoint.exists():
             state.load(checkpoint)
         state.share()
 
-        report.status("Training")
+        order = Order(config, len(frames), np.array(team.tell({"new": new.tolist()})["new"], int))
+        report.status(f"Training on {len(new):,} new frames among {len(frames):,}" if order.parts else "Training")
         try:
-            _loop(state, frames, validation, run, report, started)
+            _loop(state, frames, order, validation, run, report, started)
         except TeamLost:
             if team.leader:  # the step that could not be finished changed nothing yet
                 state.save(checkpoint)
@@ -118,6 +132,29 @@ def _train(actor: Actor, config: Config, run: Path, resuming: bool, start_from: 
             shutil.copyfile(run / "model.safetensors", temporary)
         report.artifact(actor.folder / "model.safetensors", "model")
     return run
+
+
+def _model(actor: Actor, config: Config, run: Path, frames: Frames, hashes: dict[str, str], report: Reporter,
+           ) -> tuple[Model, np.ndarray]:
+    """The untrained model of a run, and which frames are new to it, (n,) indices.    hashes : of the shots' files.
+
+    A run that goes on has it already: whitening, components and what was new stay, whatever became of the data.
+    """
+    prints, start, origin = fingerprints(frames), run / "start.safetensors", run / ORIGIN
+    source = next((path for path in (start, origin) if path.exists()), None)
+    model = (new_model(actor, frames, config) if source is None
+             else continue_model(actor, frames, source, config.architecture))
+    known = known_to(model, frames, prints, hashes)
+    if source == start and (changed := dict(set(hashes.items()) ^ set(model.about.get("data", {}).items()))):
+        report.warning(f"These shots have come, gone or changed since this run began: {', '.join(sorted(changed))}. It "
+                       "goes on with what there is now.")
+    model.about = {"training": config.to_json(), "frames": len(frames), "footage": frames.footage, "data": hashes}
+    if source != start:  # it has learned what it had before this run
+        model.learned = prints[known]
+        model.save(start)
+        origin.unlink(missing_ok=True)
+    model.learned = prints
+    return model, np.flatnonzero(~known)
 
 
 def _own_stream(device: torch.device) -> contextlib.AbstractContextManager:
@@ -134,7 +171,7 @@ def _check_trainable(actor: Actor, report: Reporter) -> None:
         report.warning("There is no validation shot: the last weights are kept, and nothing tells how good they are.")
 
 
-def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, report: Reporter,
+def _loop(state: State, frames: Frames, order: Order, validation: Frames | None, run: Path, report: Reporter,
           started: float) -> None:
     config, model, team = state.config, state.model, state.team
     total = math.ceil(config.epochs * len(frames))
@@ -151,8 +188,8 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
     fraction, _ = team.agree(done(state.images), False)
     strength = lambda images: schedule.augmentation(config, fraction if budget else done(images))  # noqa: E731
 
-    for batch in batches(config, frames, model.centimetres, state.device, state.data is not None, team, state.images,
-                         None if budget else total, strength):
+    for batch in batches(config, frames, order, model.centimetres, state.device, state.data is not None, team,
+                         state.images, None if budget else total, strength):
         # One step.
         if fraction >= 1:
             break
@@ -171,7 +208,7 @@ def _loop(state: State, frames: Frames, validation: Frames | None, run: Path, re
                            learning_rate=schedule.learning_rate(config, fraction),
                            augmentation=schedule.augmentation(config, fraction))
             if not math.isfinite(train_loss):
-                raise UnderstudyError("Training diverged: the loss is no longer a number. Use a smaller learning rate.")
+                raise UnderstudyError(DIVERGED)
             losses.clear()
             last.update(status=now, images=state.images)
 
@@ -237,7 +274,7 @@ def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> 
         state.best = loss
         state.model.about["images"] = state.images
         state.model.save(run / "model.safetensors")
-    folder = make_folder(run / "previews")
+    folder = run / "previews"
     shown = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdigit()]
     if state.images >= PREVIEW_GROWTH * max(shown, default=0):
         path = folder / f"{state.images:08d}.png"

@@ -27,7 +27,7 @@ def beta1(config: Config, done: float) -> float:
 
 def augmentation(config: Config, done: float) -> float:
     """Strength of every augmentation, 0..1: grows linearly from zero (Sec. 4.2)."""
-    return min(1.0, done / config.augment_ramp)
+    return min(1.0, done / config.augment_ramp) if config.augment_ramp else 1.0
 
 
 def _ramp_down(config: Config, done: float) -> float:

@@ -17,6 +17,7 @@ from ..core.crop import HEIGHT, WIDTH, Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
 from ..core.model import Model, load_model, write_tensors
+from ..core.modelfile import ModelFile
 from ..core.network import DROPOUT, make_network
 from . import augment, schedule
 from .config import Config
@@ -24,6 +25,8 @@ from .dataset import Frames
 from .feed import Batch, Data
 from .team import Team
 
+DIVERGED = ("Training diverged: the network's weights are no longer numbers. Look for faulty shots with `understudy "
+            "check`, then train again, with another --seed or a larger --batch.")
 WARM_STEPS = 3  # before a CUDA graph is made
 
 
@@ -93,12 +96,14 @@ class State:
                 if parameter.grad is None:  # a process that has no frame of a short batch
                     parameter.grad = torch.zeros_like(parameter)
             return loss
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
             frames = min(self.at_once, len(batch))
         # outside of the handler, whose traceback keeps what took the memory
         if frames == 1:
             raise UnderstudyError(f"The memory of {self.device} is too small for a single frame. Close other programs "
-                                  "that use it, or train with --device cpu.")
+                                  "that use it, or train on another device.")
         self.at_once, self._graph = -(-frames // 2), None
         self.optimizer.zero_grad()
         if self.device.type == "cuda":
@@ -146,7 +151,12 @@ class State:
         self.team.send(self.network.parameters())
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint atomically: weights, both Adam moments and where the run stands."""
+        """Write a checkpoint atomically: weights, both Adam moments and where the run stands.
+
+        Raises UnderstudyError when the weights are no longer numbers; the last checkpoint is then still good.
+        """
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
+            raise UnderstudyError(DIVERGED)
         tensors = {f"network.{name}": value.detach().cpu() for name, value in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -173,6 +183,13 @@ class State:
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise UnderstudyError(f"Cannot resume from {path}: {error}. Start a new run, or go on --from its "
                                   "model.") from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the CPU had too little memory; torch and oneDNN have no class of their own for the latter."""
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or any(words in str(error) for words in ("can't allocate memory", "could not create a memory object",
+                                                     "bad_alloc")))
 
 
 class _Graph:
@@ -216,12 +233,17 @@ def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
                  reference=reference)
 
 
-def continue_model(actor: Actor, frames: Frames, path: Path | str, architecture: str) -> Model:
-    """A model to train further. Its whitening and components stay; crop, names, regions and reference are today's."""
-    model = load_model(path)
+def check_model(actor: Actor, model: Model | ModelFile, path: Path | str) -> None:
+    """Raise UnderstudyError if a model cannot be trained further on an actor's data."""
     if model.topology != actor.template.hash or not np.array_equal(model.animated, actor.animated):
         raise UnderstudyError(f"{path} was trained for another mesh or mask than {actor.name} has now. "
                               "Train from scratch.")
+
+
+def continue_model(actor: Actor, frames: Frames, path: Path | str, architecture: str) -> Model:
+    """A model to train further. Its whitening and components stay; crop, names, regions and reference are today's."""
+    model = load_model(path)
+    check_model(actor, model, path)
     if model.network.architecture != architecture:
         raise UnderstudyError(f"{path} is a network of the architecture {model.network.architecture}, not "
                               f"{architecture}. Name its own with --architecture, or train from scratch.")

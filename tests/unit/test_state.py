@@ -13,6 +13,7 @@ from understudy.core.jobs import Reporter
 from understudy.training.config import Config
 from understudy.training.dataset import read_frames
 from understudy.training.feed import Data, batches
+from understudy.training.replay import Order
 from understudy.training.state import State, new_model
 from understudy.training.team import Team
 
@@ -33,7 +34,8 @@ def state(actor, frames, **options) -> State:
 def first_batch(frames, resident=False, rank=0, size=1, images=0):
     team = Team()
     team.rank, team.size = rank, size
-    return next(batches(CONFIG, frames, 1.0, CPU, resident, team, images, None, lambda images: 1.0))
+    order = Order(CONFIG, len(frames), np.arange(len(frames)))
+    return next(batches(CONFIG, frames, order, 1.0, CPU, resident, team, images, None, lambda images: 1.0))
 
 
 def weights(of: State) -> torch.Tensor:
