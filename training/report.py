@@ -126,6 +126,7 @@ what a solve has to beat; the last columns say how many times closer it comes.</
 <h2>By region</h2>
 {_regions_table(overall["regions"], result["region_vertices"])}
 {_matrix(shots, regions) if len(regions) > 1 else ""}
+{_gaps_table(shots, overall) if overall["gaps"] else ""}
 <h2>Stability and motion</h2>
 <p class="note">Temporal noise is the RMS of second differences while the target region is still (below
 {result["still_mm_per_frame"]:g} mm a frame), beside the same figure for the target. Motion kept is the standard
@@ -185,6 +186,16 @@ def _matrix(shots: list[dict], regions: list[str]) -> str:
     rows = [[escape(shot["name"]), *(_number(shot["regions"][name]["rmse_mm"]) for name in regions)] for shot in shots]
     return '<p class="note" style="margin-top:24px">RMSE of each region in each shot</p>' + _table(
         ["Shot", *map(escape, regions)], rows)
+
+
+def _gaps_table(shots: list[dict], overall: dict) -> str:
+    header = ["Shot", "Opening", "Frames shut", "Shut below, mm", "Width wrong by, mm", "Too open by, mm"]
+    rows = [[escape(shot), escape(name), f"{figures['shut_frames']:,}", _number(figures["shut_mm"]),
+             _number(figures["error_mm"]), _number(figures["too_open_mm"])]
+            for shot, group in [*((shot["name"], shot) for shot in shots), ("Together", overall)]
+            for name, figures in group["gaps"].items()]
+    return ('<h2>Closed lips and lids</h2><p class="note">Frames in which the target has them shut, and how far apart '
+            "the two sides are in the solve, against the target.</p>" + _table(header, rows, names=2))
 
 
 def _motion_table(shots: list[dict], overall: dict) -> str:

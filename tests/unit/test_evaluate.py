@@ -201,6 +201,39 @@ def test_shots_table_has_a_line_for_each_region(actor: Actor, tmp_path: Path, se
     assert float(rows[1]["rmse_mm"]) == result["shots"][0]["regions"]["brows"]["rmse_mm"]
 
 
+def test_lips_that_stay_ajar_are_told(actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first rows of the sheet are lips, shut in dark pictures; the solver leaves them open by 0.7 mm."""
+    def lips(grays: np.ndarray, ajar: float = 0.0) -> np.ndarray:
+        meshes = np.repeat(grid()[None], len(grays), axis=0)
+        opening = np.maximum((np.asarray(grays) - 100) / 50, ajar)  # cm
+        meshes[:, 6:12] = meshes[:, :6] - np.array([0, 1, 0], np.float32) * opening[:, None, None]
+        return meshes
+
+    class Ajar:
+        def __init__(self, *_: object):
+            pass
+
+        def solve(self, inputs: np.ndarray) -> np.ndarray:
+            return lips(inputs[:, 160, 120].astype(int), 0.07)
+
+    actor.regions["lips"] = np.arange(12, dtype=np.int32)
+    actor.save()
+    for name, shot in (("tight", "train"), ("speech", "validation")):
+        grays = TRAINING if shot == "train" else VALIDATION
+        actor.add_shot(name, footage(tmp_path / name, grays), lips(grays), "pangram", shot)
+    for shot in actor.shots:  # only these two
+        shot.status = "cleaned" if shot.name in ("tight", "speech") else "raw"
+        shot.save()
+    save_model(actor, regions=actor.regions)
+    monkeypatch.setattr(module, "Solver", Ajar)
+    found = evaluate(actor.folder, tmp_path / "out")["overall"]["gaps"]["lips"]
+    shut = int(sum(VALIDATION < 100 + 5 * found["shut_mm"]))
+    assert found["shut_frames"] == shut >= 40
+    wrong = np.maximum(0.7 - np.maximum(VALIDATION[:shut] - 100, 0) / 5, 0).mean()
+    assert found["error_mm"] == found["too_open_mm"] == pytest.approx(wrong, abs=1e-3)
+    assert "Closed lips and lids" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
 def test_without_validation_shots_training_shots_are_measured_and_called_so(actor: Actor, tmp_path: Path, seeing: None):
     for shot in actor.shots:
         shot.split = "train"
