@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.architectures import ARCHITECTURES
+from ..core.architectures import ARCHITECTURES, PAPER
 from .running import add_device, run_job
 
 
@@ -47,9 +47,9 @@ def run_train(options: argparse.Namespace) -> None:
     from ..core.process import step_back
 
     Actor.load(options.folder)  # says what is wrong before a run folder is made
-    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "architecture", "freeze_output")
+    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
                if (value := vars(options)[name]) is not None}
-    if options.resume and (changes or options.start_from or options.run_folder):
+    if options.resume and (changes or options.architecture or options.start_from or options.run_folder):
         raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")
     if options.resume and not (Path(options.resume) / "config.json").is_file():
         raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
@@ -63,7 +63,7 @@ def run_train(options: argparse.Namespace) -> None:
         from ..training.loop import train
 
         preset = options.preset or ("quick" if options.minutes else "paper")
-        config = Config.preset(preset)
+        config = Config.preset(preset).of(options.architecture or PAPER)
         config = dataclasses.replace(config.fine_tuning() if options.start_from else config, **changes)
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)

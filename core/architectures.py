@@ -6,6 +6,7 @@ Names stand in model files and configurations. Without torch, so that the comman
 from .errors import UnderstudyError
 
 PAPER = "convolutional"
+STABILISED = "fully-connected"
 ARCHITECTURES = {
     PAPER: "the paper's network: six pairs of convolutions",
     "convolutional-narrow": "half as many channels in every convolution",
@@ -13,7 +14,10 @@ ARCHITECTURES = {
     "convolutional-shallow": "without the convolutions of stride 1",
     "convolutional-deep": "with two convolutions of stride 1 in every pair",
     "convolutional-whitened-each": "with every picture whitened by itself, which undoes brightness and contrast",
+    STABILISED: "three layers on 3000 principal components of the picture, the head kept in its place",
+    "fully-connected-unstabilised": "the same, with the head where it moves to",
 }
+CONVOLUTIONAL = tuple(name for name in ARCHITECTURES if name.startswith(PAPER))
 
 
 def check_architecture(name: str) -> None:

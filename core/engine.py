@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
-from .network import WHITENED_EACH, Network, whiten_each
+from .network import WHITENED_EACH, FullyConnected, Network, whiten_each
 from .process import limit_gpu_memory
 
 ENGINES = ("auto", "torch", "compiled", "openvino")
@@ -53,9 +53,10 @@ def reduced_precision(device: torch.device) -> bool:
     return False
 
 
-def candidates(name: str, device: torch.device) -> list[tuple[str, str]]:
+def candidates(name: str, device: torch.device, convolutional: bool = True) -> list[tuple[str, str]]:
     """(engine, precision) of all that could run what is asked for with `name`, float32 of PyTorch last.
 
+    A network that is not convolutional is only ever run by PyTorch in float32.
     "compiled" is not among what "auto" tries: compiling takes a minute, and a compiler, for each batch size.
     """
     if name not in ENGINES:
@@ -66,7 +67,9 @@ def candidates(name: str, device: torch.device) -> list[tuple[str, str]]:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
         reduced.insert(0, "fp16")
     engines = [name]
-    if name == "auto":
+    if not convolutional:
+        engines, reduced = ["torch" if name == "auto" else name], []
+    elif name == "auto":
         engines = ["openvino", "torch"] if device.type == "cpu" and _has_openvino() else ["torch"]
     found = [(engine, precision) for engine in engines for precision in reduced or ["fp32"]]
     return found if found[-1] == ("torch", "fp32") else [*found, ("torch", "fp32")]
@@ -83,12 +86,14 @@ def _has_openvino() -> bool:
     return True
 
 
-def make_engine(name: str, precision: str, network: Network, whitening: tuple[float, float], device: torch.device,
-                batch: int) -> Engine:
+def make_engine(name: str, precision: str, network: Network | FullyConnected, whitening: tuple[float, float],
+                device: torch.device, batch: int) -> Engine:
     """One of `candidates`. Raises whatever its library does when it is not installed, broken, or lacks memory."""
     with torch.inference_mode():
         if name == "openvino":
             return _openvino(network, whitening, precision, batch)
+        if not network.convolutions:
+            return _compiled(name, lambda inputs: network.features(_whiten(inputs, whitening, torch.float32)))
         whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision],
                                    each=network.architecture == WHITENED_EACH)
         if precision == "fp32":
@@ -102,6 +107,10 @@ def make_engine(name: str, precision: str, network: Network, whitening: tuple[fl
                 x = layer(x)
             return x[:, :network.channels].float().flatten(1)
 
+    return _compiled(name, run)
+
+
+def _compiled(name: str, run: Engine) -> Engine:
     return torch.compile(run, mode="max-autotune-no-cudagraphs") if name == "compiled" else run
 
 
@@ -173,6 +182,8 @@ def _openvino(network: Network, whitening: tuple[float, float], precision: str, 
     """The convolutions as OpenVINO's own operations: to convert the torch module takes a second, this does not."""
     import openvino
 
+    if not network.convolutions:
+        raise UnderstudyError("it solves convolutional networks only")
     ops, (mean, deviation) = openvino.opset13, np.array(whitening, np.float32)[:, None]
     inputs = ops.parameter([batch, HEIGHT, WIDTH], np.uint8)
     x = ops.unsqueeze((ops.convert(inputs, np.float32) - mean) / deviation, 1)

@@ -13,7 +13,7 @@ from .crop import Crop
 from .errors import UnderstudyError
 from .files import atomic
 from .modelfile import FORMAT, ModelFile
-from .network import DROPOUT, Network, make_network
+from .network import DROPOUT, FullyConnected, Network, make_network
 from .topology import Mesh
 
 
@@ -41,7 +41,7 @@ class Model:
     whitening: tuple[float, float]
     mean: np.ndarray
     basis: np.ndarray
-    network: Network
+    network: Network | FullyConnected
     about: dict = field(default_factory=dict)
     reference: np.ndarray | None = None
     confidence: np.ndarray | None = None
@@ -64,6 +64,8 @@ class Model:
     def save(self, path: Path | str) -> None:
         """Write the model file atomically."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        if "image_basis" in tensors:  # most of such a file; `new_model` has rounded it, so nothing is lost
+            tensors["image_basis"] = tensors["image_basis"].half()
         arrays = {
             "whitening": np.array(self.whitening, np.float64), "pca.mean": self.mean, "pca.basis": self.basis,
             "template.vertices": self.template.vertices, "template.face_sizes": self.template.face_sizes,
@@ -88,12 +90,14 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], about: dic
         temporary.write_bytes(content)
 
 
-def confidence_weights(network: Network, animated: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
+def confidence_weights(network: Network | FullyConnected, animated: np.ndarray,
+                       regions: dict[str, np.ndarray]) -> np.ndarray:
     """Weights w with spread^2 = sum over features x_i^2 w_i, (features, 1 + regions) float32, cm2.
 
-    Behind the dropout layer everything is linear, so the mean variance of a vertex that dropout would cause needs no
-    sampling: p / (1 - p) times the squared length of each feature's effect. Column 0 is all animated vertices, the
-    others are the regions in order of name.
+    Behind the last dropout layer everything is linear, so the mean variance of a vertex that dropout would cause needs
+    no sampling: p / (1 - p) times the squared length of each feature's effect. Column 0 is all animated vertices, the
+    others are the regions in order of name. The first dropout of a fully connected network, behind which there is a
+    tanh, is not in it.
     """
     effect = network.output.weight.detach().double().cpu().reshape(len(animated), 3, -1)
     fc = network.fc.weight.detach().double().cpu()
@@ -116,7 +120,7 @@ def load_model(path: Path | str) -> Model:
         raise UnderstudyError(f"{file.path} holds a network of the architecture {file.architecture!r}, which this "
                               "Understudy does not know. Update Understudy.")
     with torch.device("meta"):
-        network = make_network(file.architecture, outputs, file.components)
+        network = make_network(file.architecture, outputs, file.components, file.image_components)
     sizes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     wanted = sizes | {"whitening": (2,), "pca.mean": (outputs // 3, 3), "pca.basis": (file.components, outputs // 3, 3),
                       "confidence": (network.feature_count, 1 + len(file.regions))}

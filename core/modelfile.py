@@ -80,6 +80,12 @@ class ModelFile:
         """The name of the network's architecture (core/architectures.py)."""
         return str(self.about["architecture"].get("name"))
 
+    @property
+    def image_components(self) -> int:
+        """Principal components that a fully connected network sees a picture as; 0 in others."""
+        shape = self.tensors["image_basis"].shape if "image_basis" in self.tensors else ()
+        return shape[0] if shape else 0
+
     def head(self) -> tuple[np.ndarray, np.ndarray]:
         """The output layer: W (3 A, K) and b (3 A,), float32 in mesh units.
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .architectures import PAPER, check_architecture
+from .architectures import CONVOLUTIONAL, PAPER, STABILISED, check_architecture
 from .crop import HEIGHT, WIDTH
 
 WIDTHS = (64, 96, 144, 216, 324, 486)  # output channels of the pairs conv1 .. conv6
 COMPONENTS = 160
 DROPOUT = 0.2
+INNER = 2000, 1000  # widths of the fully connected network (Sec. 5.1)
 PAD = 32  # channels are padded to a multiple of this when computing in bf16
 SMALL = 80  # pixels of a layer's output up to which a matrix product gives its weights' gradient faster
 WHITENED_EACH = "convolutional-whitened-each"
@@ -28,10 +29,17 @@ _CONVOLUTIONS = {  # channels of the pairs, and the letters of the layers in eac
 }
 
 
-def make_network(architecture: str, outputs: int, components: int = COMPONENTS) -> "Network":
-    """An untrained network by the name of its architecture. Raises UnderstudyError for a name that there is not."""
+def make_network(architecture: str, outputs: int, components: int = COMPONENTS,
+                 image_components: int = 0) -> "Network | FullyConnected":
+    """An untrained network by the name of its architecture.
+
+    image_components : what a fully connected network sees a picture as; 0 for others.
+    Raises UnderstudyError for a name that there is not.
+    """
     check_architecture(architecture)
-    return Network(outputs, components, architecture)
+    if architecture in CONVOLUTIONAL:
+        return Network(outputs, components, architecture)
+    return FullyConnected(outputs, components, image_components, stabilised=architecture == STABILISED)
 
 
 class Network(nn.Module):
@@ -41,6 +49,8 @@ class Network(nn.Module):
     convolutions : names of the layers in order.    channels : of the last one.    feature_count : 9720 in the paper's.
     droppable : how many numbers of a frame dropout decides about.
     """
+
+    stabilised = False
 
     def __init__(self, outputs: int, components: int = COMPONENTS, architecture: str = PAPER):
         super().__init__()
@@ -84,6 +94,54 @@ class Network(nn.Module):
             else:
                 x = F.relu(layer(x), inplace=True)
         return x[:, :self.channels].float().flatten(1)
+
+
+class FullyConnected(nn.Module):
+    """The fully connected network that the paper held against its own (Sec. 5.1), with the same interface.
+
+    A picture is seen as coefficients of the principal components of the training pictures, `image_mean` and
+    `image_basis`, which training does not change. Layers: fc1 with ReLU and dropout, fc2 with tanh and dropout, fc (the
+    paper's fc3), output; all in float32. `features` are what lies behind fc2.
+    stabilised : whether pictures must be stabilised first, with `place` and `usual` of core/steady.py.
+    """
+
+    convolutions = ()
+
+    def __init__(self, outputs: int, components: int, image_components: int, stabilised: bool):
+        super().__init__()
+        self.architecture = STABILISED + ("" if stabilised else "-unstabilised")
+        self.stabilised = stabilised
+        self.register_buffer("image_mean", torch.zeros(HEIGHT * WIDTH))
+        self.register_buffer("image_basis", torch.zeros(image_components, HEIGHT * WIDTH))
+        if stabilised:
+            self.register_buffer("place", torch.zeros(2))
+            self.register_buffer("usual", torch.eye(3))
+        self.fc1 = nn.Linear(image_components, INNER[0])
+        self.fc2 = nn.Linear(*INNER)
+        self.fc = nn.Linear(INNER[1], components)
+        self.output = nn.Linear(components, outputs)
+        self.feature_count, self.droppable = INNER[1], sum(INNER)
+
+    def forward(self, inputs: torch.Tensor, reduced: bool = False, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Vertex coordinates, (N, outputs) float32, centimetres.
+
+        inputs : (N, 1, 320, 240) float32 whitened pictures, or what `coefficients` made of them.    reduced : ignored.
+        keep : (N, droppable) float32, for both dropouts, as in Network.
+        """
+        if keep is None and self.training:
+            keep = torch.empty(len(inputs), self.droppable, device=inputs.device).bernoulli_(1 - DROPOUT)
+        first, second = (None, None) if keep is None else keep.split(INNER, 1)
+        features = self.features(inputs, reduced, first)
+        return self.output(self.fc(features if second is None else features * second / (1 - DROPOUT)))
+
+    def features(self, inputs: torch.Tensor, reduced: bool = False, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """What lies behind fc2, (N, 1000) float32.    keep : (N, 2000), for the first dropout; None = without."""
+        x = F.relu(self.fc1(inputs if inputs.dim() == 2 else self.coefficients(inputs)))
+        return torch.tanh(self.fc2(x if keep is None else x * keep / (1 - DROPOUT)))
+
+    def coefficients(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Whitened pictures (N, 1, 320, 240) float32 as coefficients of the image components, (N, K) float32."""
+        return (inputs.flatten(1) - self.image_mean) @ self.image_basis.T
 
 
 def whiten_each(inputs: torch.Tensor) -> torch.Tensor:

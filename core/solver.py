@@ -19,6 +19,7 @@ from .engine import candidates, make_engine, pick_device, version
 from .errors import UnderstudyError
 from .files import hash_file
 from .model import Model, load_model
+from .steady import Steady
 
 BATCH = {"cpu": 16}     # the fastest on CPUs
 GPU_BATCH = 200         # the paper's, Table 1
@@ -42,10 +43,13 @@ class Solver:
         if batch is not None and not 1 <= batch <= 4096:
             raise UnderstudyError(f"A batch of {batch} frames makes no sense; choose 1 to 4096.")
         self.model = model
+        self._steady = None
+        if model.network.stabilised:
+            self._steady = Steady(model.network.place.cpu().numpy(), model.network.usual.cpu().numpy())
         self.device = pick_device(device)
         self.batch = self.wanted = batch or BATCH.get(self.device.type, GPU_BATCH)
         model.network.eval().requires_grad_(False)
-        listed = candidates(engine, self.device)
+        listed = candidates(engine, self.device, bool(model.network.convolutions))
         probes = _probes(model, min(self.batch, PROBES))
         want = _float32(model, probes) if len(listed) > 1 else None
         model.network.to(self.device)
@@ -83,9 +87,12 @@ class Solver:
         Yields vertices (n, V, 3) float32 in mesh units, the spread that dropout would cause (n, 1 + regions) float32 in
         millimetres (all animated vertices, then each region in order of name), and the codes (n, K) float32.
         """
+        before = self._steady.lost if self._steady else 0
         busy: collections.deque[tuple[Slot | GraphSlot, int]] = collections.deque()
         try:
             for chunk in self._chunks(inputs, 1 if hurry else self.batch):
+                if self._steady:
+                    chunk = self._steady(chunk)
                 while chunk:
                     count = min(len(chunk), self.batch)
                     try:
@@ -106,6 +113,9 @@ class Solver:
             yield from _collect(busy)
             raise
         yield from _collect(busy)
+        if self._steady and (lost := self._steady.lost - before):
+            warn(f"No face was found in {lost} of the frames. There the head was taken to be where it mostly is in "
+                 "training.")
 
     def _submit(self, slot: Slot | GraphSlot, chunk: list[np.ndarray]) -> None:
         slot.submit(chunk)

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from ..core.architectures import PAPER, check_architecture
+from ..core.architectures import CONVOLUTIONAL, PAPER, check_architecture
 from ..core.errors import UnderstudyError
 
 
@@ -62,6 +62,19 @@ class Config:
             raise UnderstudyError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
         return cls(**PRESETS[name])
 
+    @property
+    def augments(self) -> bool:
+        """Whether training shows a picture in more ways than one."""
+        return any((self.translation, self.rotation, self.zoom, self.brightness, self.contrast, self.noise, self.gamma,
+                    self.perspective))
+
+    def of(self, architecture: str) -> "Config":
+        """The same for another architecture. A fully connected network learns from pictures as they are: moving them
+        did not help it (Sec. 5.1).
+        """
+        plain = {} if architecture in CONVOLUTIONAL else AS_THEY_ARE
+        return dataclasses.replace(self, architecture=architecture, **plain)
+
     def fine_tuning(self) -> "Config":
         """The same length with the schedule for a model that has been trained."""
         return dataclasses.replace(self, **FINE_TUNING)
@@ -90,6 +103,7 @@ PRESETS = {
     "smoke": {"epochs": 1.0, "ramp_up": 0.1, "augment_ramp": 0.1, "ramp_down": 0.4, "validation_frames": 50},
 }
 
+AS_THEY_ARE = dict.fromkeys(("translation", "rotation", "zoom", "brightness", "contrast"), 0.0)
 # Not in the paper. No large steps: they would first spoil what the model knows. The short ramp-up is there for Adam,
 # whose moments begin anew; augmentation is what the model is used to.
 FINE_TUNING = {"learning_rate": 5e-4, "ramp_up": 0.05, "ramp_down": 0.7, "augment_ramp": 0.0}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
 from ..core.actor import Actor, Shot
 from ..core.crop import HEIGHT, WIDTH, Crop, sample
@@ -26,7 +27,7 @@ class _Rows:
     """
 
     def __init__(self, mapped: np.memmap):
-        self.shape, self._dtype, self._offset = mapped.shape, mapped.dtype, mapped.offset
+        self.path, self.shape, self._dtype, self._offset = mapped.filename, mapped.shape, mapped.dtype, mapped.offset
         self._file, self._lock = open(mapped.filename, "rb", buffering=0), threading.Lock()
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -48,6 +49,9 @@ class Frames:
     shots : the shots in order.    shot : (N,) index into shots.    sample : (N,) mesh sample in the shot.
     pictures : of each shot, (n, H, W) uint8; the part of a picture that augmentation can reach.
     footage : identity of each shot's footage.
+    heads : (N, 3, 3), where the head is (training/heads.py), for networks that want it held still; else None.
+    still : (N, 3, 3) maps that stabilise the inputs (core/steady.py); None = inputs are as the crop shows them.
+    coefficients : (N, K) float32, the inputs as a fully connected network sees them (training/image_pca.py); else None.
     """
 
     matrix: np.ndarray
@@ -55,6 +59,9 @@ class Frames:
     animated: np.ndarray
     pictures: list[np.ndarray]
     footage: dict[str, str]
+    heads: np.ndarray | None = None
+    still: np.ndarray | None = None
+    coefficients: torch.Tensor | None = None
 
     def __post_init__(self):
         used = [shot.frames() for shot in self.shots]
@@ -99,8 +106,12 @@ class Frames:
         """Network inputs, (n, 320, 240) uint8; `maps` (n, 3, 3) moves them as training/augment.py says."""
         result = np.empty((len(indices), HEIGHT, WIDTH), np.uint8)
         for row, index in enumerate(indices):
-            matrix = self.matrix if maps is None else self.matrix @ maps[row]
-            result[row] = sample(self.picture(index), matrix)
+            if self.still is None:
+                matrix = self.matrix if maps is None else self.matrix @ maps[row]
+                result[row] = sample(self.picture(index), matrix)
+            else:
+                matrix = self.still[index] if maps is None else self.still[index] @ maps[row]
+                result[row] = sample(sample(self.picture(index), self.matrix), matrix)
         return result
 
     def statistics(self) -> tuple[tuple[float, float], np.ndarray]:

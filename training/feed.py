@@ -24,7 +24,7 @@ class Batch:
 
     count : frames of the step, over the whole team.
     pictures : (n, 320, 240) uint8 inputs, already moved; or (n, H, W) uint8, still to be sampled; or (n,) int64, which
-    of the data on the device.
+    of the data on the device; or (n, K) float32 coefficients, which nothing moves or lights.
     maps : (n, 3, 3) float32 from input to picture, where it is still to be sampled.
     light : (n, 4) float32, from augment.light.
     grain : (n, 1, 320, 240) float32 noise of deviation 1, made on the device; None without noise.
@@ -99,7 +99,9 @@ def batches(config: Config, frames: Frames, order: Order, centimetres: float, de
             batch = Batch(count, torch.from_numpy(indices), moves, light, None)
         else:
             targets = torch.from_numpy(frames.targets(indices)).flatten(1) * centimetres
-            if device.type == "cpu":
+            if frames.coefficients is not None:
+                batch = Batch(count, frames.coefficients[indices], None, light, targets)
+            elif device.type == "cpu" or frames.still is not None:
                 batch = Batch(count, torch.from_numpy(frames.inputs(indices, maps)), None, light, targets)
             else:  # a GPU samples faster itself
                 pictures = np.empty((len(indices), *frames.shape), np.uint8)

@@ -13,6 +13,7 @@ import torch
 
 from ..core import draw
 from ..core.actor import Actor
+from ..core.architectures import CONVOLUTIONAL, STABILISED
 from ..core.engine import pick_device
 from ..core.errors import Cancelled, UnderstudyError
 from ..core.files import atomic, hash_file, make_folder, read_json, write_json
@@ -20,10 +21,11 @@ from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
 from ..core.model import Model, load_model
 from ..core.modelfile import ModelFile
-from . import schedule
+from . import image_pca, schedule
 from .config import Config
 from .dataset import Frames, read_frames
 from .feed import Data, batches
+from .heads import find_heads
 from .replay import Order, fingerprints, known_to
 from .state import DIVERGED, State, check_model, continue_model, describe_model, new_model, receive_model
 from .team import Team, TeamLost
@@ -71,6 +73,9 @@ def train(
             if resume is None:
                 _begin(run, actor, config, start_from)
         config = Config.from_json(team.tell(config.to_json()))
+        if team.size > 1 and config.architecture not in CONVOLUTIONAL:
+            raise UnderstudyError("Only convolutional networks are trained by several processes. Start one alone: this "
+                                  "one takes minutes.")
         device = pick_device(team.device(device))
         try:
             return _train(actor, config, run, device, report, team, started, use)
@@ -104,6 +109,10 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
         if not team.place:
             team.wait()
 
+        if config.architecture == STABILISED:
+            report.status("Looking for the face")
+            for part in filter(len, (frames, validation or ())):
+                find_heads(part, report)
         report.status("Preparing the network")
         if not team.leader:
             model, new = receive_model(actor, team), np.empty(0, int)
@@ -112,7 +121,10 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
             if validation is not None:
                 validation.check()
             describe_model(model, team)
-        data = Data.upload(frames, model.centimetres, device) if Data.fits(frames, device) else None
+        if not model.network.convolutions:
+            image_pca.prepare(model, config, frames, validation)
+        in_advance = model.network.convolutions and Data.fits(frames, device)
+        data = Data.upload(frames, model.centimetres, device) if in_advance else None
         state = State(model, config, device, team, data, report.warning)
         if team.leader and checkpoint.exists():
             state.load(checkpoint)
@@ -247,7 +259,11 @@ def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
     mean, deviation = state.model.whitening
     state.network.eval()
     with torch.no_grad():
-        inputs = torch.from_numpy(frames.inputs(indices)).to(state.device)[:, None].float().sub_(mean).div_(deviation)
+        if frames.coefficients is not None:
+            inputs = frames.coefficients[indices].to(state.device)
+        else:
+            inputs = torch.from_numpy(frames.inputs(indices)).to(state.device)[:, None]
+            inputs = inputs.float().sub_(mean).div_(deviation)
         outputs = state.network(inputs, state.precision) / state.model.centimetres
         return outputs.cpu().view(len(indices), -1, 3).numpy()
 

@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 
 from ..core import pca
 from ..core.actor import Actor
+from ..core.architectures import CONVOLUTIONAL
 from ..core.crop import HEIGHT, WIDTH, Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
 from ..core.model import Model, load_model, write_tensors
 from ..core.modelfile import ModelFile
 from ..core.network import DROPOUT, make_network
-from . import augment, schedule
+from . import augment, image_pca, schedule
 from .config import Config
 from .dataset import Frames
 from .feed import Batch, Data
@@ -120,9 +121,21 @@ class State:
 
     def _loss(self, batch: Batch, keep: torch.Tensor) -> torch.Tensor:
         """The loss of some frames, as their share of the step's; adds to the gradients."""
-        (mean, deviation), pictures, targets = self.model.whitening, batch.pictures, batch.targets
+        pictures, targets = batch.pictures, batch.targets
         if targets is None:
             pictures, targets = self.data.pictures[batch.pictures], self.data.targets[batch.pictures]
+        if pictures.dim() == 2:
+            inputs = pictures
+        else:
+            inputs = self._inputs(pictures, batch)
+        outputs = self.network(inputs, self.precision, keep)
+        loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
+        loss.backward()
+        return loss.detach()
+
+    def _inputs(self, pictures: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Whitened pictures, (n, 1, 320, 240) float32, moved and lit as the batch says."""
+        mean, deviation = self.model.whitening
         inputs = pictures[:, None].float() if batch.maps is None else augment.sample_on_device(
             pictures, batch.maps, self.config.perspective > 0)
         gain, offset, exponent, noise = batch.light.view(-1, 4, 1, 1, 1).unbind(1)
@@ -132,10 +145,7 @@ class State:
         inputs = inputs.mul_(gain).add_(offset - mean * gain)
         if batch.grain is not None:
             inputs = inputs.addcmul_(batch.grain, noise)
-        outputs = self.network(inputs, self.precision, keep)
-        loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
-        loss.backward()
-        return loss.detach()
+        return inputs
 
     def share(self) -> None:
         """Give the leader's weights, moments and place in the run to the whole team."""
@@ -157,7 +167,7 @@ class State:
         """
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise UnderstudyError(DIVERGED)
-        tensors = {f"network.{name}": value.detach().cpu() for name, value in self.network.state_dict().items()}
+        tensors = {f"network.{name}": value.detach().cpu() for name, value in self.network.named_parameters()}
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value.detach().cpu()
@@ -170,8 +180,8 @@ class State:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["understudy"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()
-                                          if name.startswith("network.")})
+            weights = {name: tensors[f"network.{name}"] for name, _ in self.network.named_parameters()}
+            self.network.load_state_dict(weights | dict(self.network.named_buffers()))  # which nothing has changed
             for name, parameter in self.network.named_parameters():
                 moments = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
                            if f"adam.{key}.{name}" in tensors}
@@ -217,8 +227,11 @@ class _Graph:
 def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
     """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
     mean, basis, *_ = pca.fit(frames.targets, len(frames), config.components)
-    network = make_network(config.architecture, mean.size, len(basis))
     whitening, reference = frames.statistics()
+    if config.architecture in CONVOLUTIONAL:
+        network = make_network(config.architecture, mean.size, len(basis))
+    else:
+        network = image_pca.new_network(config.architecture, mean.size, len(basis), frames, whitening)
     generator = torch.Generator().manual_seed(config.seed)
     for name, layer in network.named_children():
         if name == "output":
