@@ -20,7 +20,7 @@ WARM = 3  # runs before a graph is captured, in which cuDNN looks for its fastes
 
 class Head:
     """Everything behind the convolutions, in float32: from features to vertices (n, V, 3) in mesh units, the spread
-    (n, 1 + regions) in millimetres and the codes (n, K).
+    (n, 1 + regions) in millimetres, beside it the novelty where the model can tell it, and the codes (n, K).
     """
 
     def __init__(self, model: Model, device: torch.device):
@@ -29,6 +29,8 @@ class Head:
         if confidence is None:
             confidence = confidence_weights(model.network, model.animated, model.regions)
         self._spread = torch.from_numpy(confidence).to(device)
+        known = model.familiarity
+        self._known = known and [torch.from_numpy(array).to(device) for array in (known.mean, known.components)]
         self._template = torch.from_numpy(np.ascontiguousarray(model.template.vertices, np.float32)).to(device)
         self._animated = torch.from_numpy(model.animated.astype(np.int64)).to(device)
 
@@ -37,7 +39,20 @@ class Head:
         animated = (self._output(codes) / self._centimetres).view(len(codes), -1, 3)
         vertices = self._template.repeat(len(codes), 1, 1).index_copy_(1, self._animated, animated)
         spread = (features.square() @ self._spread).clamp_(min=0).sqrt_() * 10  # cm to mm
+        if self._known:
+            spread = torch.cat([spread, novelty(features, *self._known, self._spread)], 1)
         return vertices, spread, codes
+
+
+def novelty(features: torch.Tensor, mean: torch.Tensor, components: torch.Tensor, weights: torch.Tensor,
+            ) -> torch.Tensor:
+    """How much of the features is unlike those of training, in mm, (n, 1 + regions): core/familiarity.py.
+
+    features : (n, F).    weights : (F, 1 + regions), by which the spread is reckoned too.
+    """
+    left = features - mean
+    left -= (left @ components.T) @ components
+    return (left.square_() @ weights).clamp_(min=0).sqrt_() * 10  # cm to mm
 
 
 class Slot:

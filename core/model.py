@@ -11,6 +11,7 @@ from safetensors.torch import save
 from .architectures import ARCHITECTURES
 from .crop import Crop
 from .errors import UnderstudyError
+from .familiarity import Familiarity
 from .files import atomic
 from .modelfile import FORMAT, ModelFile
 from .network import DROPOUT, FullyConnected, Network, make_network
@@ -27,6 +28,7 @@ class Model:
     reference : (320, 240) uint8, the mean training input, to compare the framing of footage with; None in old files.
     confidence : what `confidence_weights` gives, as the file has it; None in a model that was not read from one.
     learned : (n,) int64, fingerprints of the frames that it was trained on (training/replay.py); None in old files.
+    familiarity : what it knows of its training footage (core/familiarity.py); None until training ends.
     about : what else the metadata says: training configuration, data hashes, validation RMSE.
     """
 
@@ -46,6 +48,7 @@ class Model:
     reference: np.ndarray | None = None
     confidence: np.ndarray | None = None
     learned: np.ndarray | None = None
+    familiarity: Familiarity | None = None
 
     @property
     def topology(self) -> str:
@@ -74,12 +77,15 @@ class Model:
             "confidence": confidence_weights(self.network, self.animated, self.regions),
             **{f"region.{name}": value for name, value in self.regions.items()},
             **{name: value for name in ("reference", "learned") if (value := getattr(self, name)) is not None},
+            **({} if self.familiarity is None else self.familiarity.arrays()),
         }
         tensors.update({name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()})
         crop = self.crop
         about = {"format": FORMAT, "actor": self.actor, "topology": self.topology, "unit": self.unit,
                  "crop": [crop.x, crop.y, crop.width, crop.height], "transfer": self.transfer,
                  "architecture": {"name": self.network.architecture, "components": len(self.basis)}, **self.about}
+        if self.familiarity is not None:
+            about["expected"] = self.familiarity.expected
         write_tensors(path, tensors, about)
 
 
@@ -133,8 +139,8 @@ def load_model(path: Path | str) -> Model:
     mean, deviation = map(float, file.finite("whitening", np.float64))
     if not deviation > 0:
         raise UnderstudyError(f"{file.path} is not a valid model file: the deviation of its whitening is not positive.")
-    known = {"format", "actor", "topology", "unit", "crop", "transfer", "architecture"}
+    known = {"format", "actor", "topology", "unit", "crop", "transfer", "architecture", "expected"}
     return Model(file.actor, file.unit, Crop(*file.crop), file.transfer, file.template, file.animated, file.stabiliser,
                  file.regions, (mean, deviation), file.finite("pca.mean"), file.finite("pca.basis"), network,
                  {name: value for name, value in file.about.items() if name not in known}, file.reference(),
-                 file.finite("confidence"), file.learned())
+                 file.finite("confidence"), file.learned(), file.familiarity())

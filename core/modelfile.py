@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UnderstudyError
+from .familiarity import Familiarity, read_familiarity
 from .fields import is_number, is_whole
 from .files import hash_file
 from .topology import Mesh, check_vertex_list, make_mesh
@@ -102,6 +103,18 @@ class ModelFile:
         """Fingerprints of the frames that it has learned from (training/replay.py), (n,) int64; None in old models."""
         found = self.tensors.get("learned")
         return self.read("learned") if found and found.dtype == "<i8" and len(found.shape) == 1 else None
+
+    def familiarity(self) -> Familiarity | None:
+        """What the model knows of its training footage; None in models without."""
+        names = [name for name in self.tensors if name.startswith("familiar.")]
+        if not names:
+            return None
+        try:
+            return read_familiarity({name.removeprefix("familiar."): self.finite(name) for name in names},
+                                    self.about.get("expected"), self.tensors["confidence"].shape[0], self.components)
+        except ValueError as error:
+            raise UnderstudyError(f"{self.path} is not a whole model file ({error}). Copy it again, or train again."
+                                  ) from error
 
     def sha256(self) -> str:
         """SHA-256 of the file, hexadecimal; by this a solve names its model."""

@@ -24,6 +24,7 @@ from . import augment, image_pca, schedule
 from .config import Config
 from .dataset import Frames
 from .feed import Batch, Data
+from .losses import Extra
 from .team import Team
 
 DIVERGED = ("Training diverged: the network's weights are no longer numbers. Look for faulty shots with `understudy "
@@ -130,7 +131,8 @@ class State:
             inputs = self._inputs(pictures, batch)
         outputs = self.network(inputs, self.precision, keep)
         loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
-        loss.backward()
+        more = 0.0 if self.extra is None else self.extra(outputs, targets, batch.follows, batch.count)
+        (loss + more).backward()
         return loss.detach()
 
     def _inputs(self, pictures: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -261,7 +263,7 @@ def continue_model(actor: Actor, frames: Frames, path: Path | str, architecture:
         raise UnderstudyError(f"{path} is a network of the architecture {model.network.architecture}, not "
                               f"{architecture}. Name its own with --architecture, or train from scratch.")
     return replace(model, actor=actor.name, crop=Crop(*actor.crop), transfer=actor.transfer, regions=actor.regions,
-                   stabiliser=actor.stabiliser, reference=frames.statistics()[1], confidence=None)
+                   stabiliser=actor.stabiliser, reference=frames.statistics()[1], confidence=None, familiarity=None)
 
 
 def describe_model(model: Model, team: Team) -> None:
