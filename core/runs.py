@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .actor import SPLITS, Actor
+from .architectures import PAPER
 from .errors import UnderstudyError
 from .events import Watcher
 from .files import read_json
@@ -45,7 +46,7 @@ class Run:
         self.picture: Path | None = None  # the newest preview
         self.read = False
         self._config: dict | None = None
-        self.about: dict = {"shots": [], "frames": 0}
+        self.about: dict = {"shots": [], "frames": 0, "architecture": ""}
         self._stamp = ""
 
     @property
@@ -125,13 +126,14 @@ class Run:
         stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}"
         if self._stamp != stamp:
             try:
-                about = ModelFile.load(path).about
+                file = ModelFile.load(path)
+                about, architecture = file.about, file.architecture
             except UnderstudyError:
-                about = {}
+                about, architecture = {}, ""
             data, frames = about.get("data"), about.get("frames")
             self._stamp = stamp
             self.about = {"shots": sorted(map(str, data)) if isinstance(data, dict) else [],
-                          "frames": frames if _number(frames) else 0}
+                          "frames": frames if _number(frames) else 0, "architecture": architecture}
         return self.about
 
     def poll(self) -> list[dict]:
@@ -155,8 +157,9 @@ class Run:
         about = self.look_at_model()
         return {"run": self.name, "folder": str(self.folder), "state": self.state, "text": self.text,
                 "started": self.started, "ended": self.ended, "seconds": self.seconds, "length": self.length,
-                "shots": about["shots"], "frames": about["frames"], "rmse_mm": self.best,
-                "final": self.final is not None, "errors": self.errors, "resumable": self.resumable,
+                "architecture": about["architecture"], "shots": about["shots"], "frames": about["frames"],
+                "rmse_mm": self.best, "final": self.final is not None, "errors": self.errors,
+                "resumable": self.resumable,
                 "model": str(self.model) if self.model else None,
                 "images": int(self.train[-1][0]) if self.train else 0}
 
@@ -226,7 +229,8 @@ def describe(run: Run) -> str:
     """A run in a line, for people."""
     about = run.look_at_model()
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) if run.started else "?"
-    parts = [run.state, f"{run.seconds / 60:.1f} min" + (f" of {run.length}" if run.length else ""),
+    parts = [run.state, about["architecture"] if about["architecture"] != PAPER else "",
+             f"{run.seconds / 60:.1f} min" + (f" of {run.length}" if run.length else ""),
              f"{len(about['shots'])} shots with {about['frames']:,} frames" if about["frames"] else "",
              f"{run.best:.2f} mm" if run.best is not None else "",
              run.text if run.state in ("failed", "crashed") else ""]

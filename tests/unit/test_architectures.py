@@ -249,5 +249,6 @@ def test_without_landmarks_a_sentence_says_what_to_install(actor, tmp_path, monk
         raise UnderstudyError("Finding landmarks needs a package.")
 
     monkeypatch.setattr(steady, "find", find)
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))  # where no other test has found heads
     with pytest.raises(UnderstudyError, match="needs a package"):
         train(actor, SMALL.of("fully-connected"), run=tmp_path / "a")

@@ -105,7 +105,7 @@ def test_garbage(tmp_path, rubbish):
         (folder / name).write_bytes(rubbish)
     run, = list_runs(tmp_path)
     assert run.picture is None and run.best is None and run.errors == {}
-    assert run.length == "" and run.look_at_model() == {"shots": [], "frames": 0}
+    assert run.length == "" and run.look_at_model() == {"shots": [], "frames": 0, "architecture": ""}
     json.dumps(run.facts(), allow_nan=False)
     plot.plot([plot.Curve(run.train, (255, 0, 0))])
 
@@ -135,6 +135,8 @@ def test_command(actor, capsys):
 
 
 def test_what_a_model_tells(tmp_path, small_model):
+    from understudy.core.network import make_network
+
     model = small_model()
     model.about = {"data": {"talk": "1", "facs": "2"}, "frames": 300}
     folder = write(tmp_path / "a", HELLO)
@@ -145,6 +147,10 @@ def test_what_a_model_tells(tmp_path, small_model):
     model.about["frames"] = 400
     model.save(folder / "model.safetensors")
     assert run.look_at_model()["frames"] == 400 and run.model == folder / "model.safetensors"
+    assert run.facts()["architecture"] == "convolutional" and "convolutional" not in runs.describe(run)
+    model.network = make_network("fully-connected-unstabilised", 15, 6, 4)
+    model.save(folder / "model.safetensors")
+    assert "fully-connected-unstabilised" in runs.describe(run)
 
 
 def test_memory_grows_with_the_batch(original):
