@@ -159,5 +159,5 @@ def _make_room(failure: BaseException | None, take: Take, writer: LiveCache, lea
     """On a full disk, give up as many samples, down to `least`, as the sidecar and the codes need."""
     cause = getattr(failure, "__cause__", None)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        beside = writer.count * (take.codes[0][0].nbytes + 16 * take.spreads[0].shape[1]) + (64 << 10)
+        beside = writer.count * (take.codes[0][0].nbytes + 16 * (2 * take.signals[0].shape[1] + 2)) + (64 << 10)
         writer.shorten(max(1, least, writer.count - -(-beside // writer.size)))

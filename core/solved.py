@@ -16,6 +16,7 @@ from .files import read_json
 from .meshcache import read_cache
 from .modelfile import COMPONENT_LIMIT
 
+COLUMNS = ("confidence_mm", "novelty_mm", "expected_mm", "signals")  # by frame; older sidecars have the first alone
 FRAME_LIMIT = 100_000_000  # a month at 30 frames a second
 
 
@@ -88,7 +89,8 @@ def read_solved(path: Path | str) -> Solved:
             raise ValueError(f"it speaks of the frames {str(first)[:20]} to {str(last)[:20]}")
         if not isinstance(topology, str):
             raise ValueError("its topology is no text")
-        _check_confidence(values["confidence_mm"], last - first + 1)
+        for kind in COLUMNS:
+            _check_columns(values[kind] if kind == "confidence_mm" else values.get(kind, {}), last - first + 1)
         parts = _parts(values, first, last)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
@@ -96,11 +98,11 @@ def read_solved(path: Path | str) -> Solved:
     return Solved(path, values, first, last, topology, parts)
 
 
-def _check_confidence(columns: dict[str, list], count: int) -> None:
+def _check_columns(columns: dict[str, list], count: int) -> None:
     for name, column in columns.items():
         if not (isinstance(column, list) and len(column) == count
                 and all(value is None or is_number(value) for value in column)):
-            raise ValueError(f"the confidence of {name[:40]!r} is not a number a frame")
+            raise ValueError(f"what it tells of {name[:40]!r} is not a number a frame")
 
 
 def _parts(values: dict, first: int, last: int) -> list[dict]:

@@ -4,9 +4,11 @@ Beside the cache X.pc2 stand X.json, the sidecar, and X.npy, the codes (core/sol
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from .crop import Crop
@@ -34,8 +36,9 @@ class Take:
     old: Solved | None
     doing: str = "Solving"
     done: int = 0
-    spreads: list[np.ndarray] = field(default_factory=list)
+    signals: list[np.ndarray] = field(default_factory=list)  # spread, and novelty beside it where the model tells it
     codes: list[np.ndarray] = field(default_factory=list)
+    gray: list[float] = field(default_factory=list)  # mean gray levels of the inputs; some may not be solved
 
     @property
     def count(self) -> int:
@@ -56,9 +59,9 @@ class Take:
         inputs = self.footage.inputs(self.crop, self.first, self.last + 1)
         report.status(self.doing)
         with contextlib.closing(inputs):
-            for vertices, spread, codes in self.solver.stream(inputs, hurry, report.warning):
+            for vertices, signals, codes in self.solver.stream(self._watched(inputs), hurry, report.warning):
                 writer.write(vertices)
-                self.spreads.append(spread)
+                self.signals.append(signals)
                 self.codes.append(codes)
                 self.done += len(vertices)
                 if hurry and len(self.codes) == 1:
@@ -68,6 +71,11 @@ class Take:
                     return False
         return True
 
+    def _watched(self, inputs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for picture in inputs:
+            self.gray.append(cv2.mean(picture)[0])
+            yield picture
+
 
 def write_beside(take: Take, model: Path, out: Path, samples: int, complete: bool) -> dict:
     """Write the codes and the sidecar of a cache of so many samples; returns the sidecar."""
@@ -76,9 +84,6 @@ def write_beside(take: Take, model: Path, out: Path, samples: int, complete: boo
     crop = [take.crop.x, take.crop.y, take.crop.width, take.crop.height]
     how = {"model_sha256": take.sha256, "engine": solver.engine, "device": str(solver.device), "crop": crop}
     part = {"first": take.first, "last": min(take.first + take.done - 1, last), **how}
-    names = ["all", *sorted(loaded.regions)]
-    spread = {name: [round(float(value), 4) for value in column]
-              for name, column in zip(names, np.concatenate(take.spreads).T, strict=True)}
     sidecar = {
         "version": SIDECAR, "actor": loaded.actor, "topology": loaded.topology, "model": model.name,
         "model_sha256": take.sha256, "footage": source.path.name, "footage_identity": source.identity,
@@ -86,7 +91,7 @@ def write_beside(take: Take, model: Path, out: Path, samples: int, complete: boo
         "crop": crop, "transfer": loaded.transfer, "unit": loaded.unit, "engine": solver.engine,
         "device": str(solver.device), "batch": solver.batch, "engines_measured": solver.rates,
         "parts": _parts(take.old.parts if take.old else [], part, last),
-        "confidence_mm": _confidence(take, spread, samples),
+        **{name: _columns(take, name, new, samples) for name, new in _told(take).items()},
     }
     with atomic(out.with_suffix(".npy")) as temporary, open(temporary, "wb") as file:
         np.save(file, _codes(take, samples))
@@ -103,19 +108,37 @@ def _parts(old: list[dict], new: dict, last: int) -> list[dict]:
     return sorted((part for part in parts if part["first"] <= part["last"]), key=lambda part: part["first"])
 
 
-def _confidence(take: Take, new: dict[str, list[float]], samples: int) -> dict[str, list[float | None]]:
-    """Spread in millimetres by region, a number a sample; "all" is every animated vertex.
+def _told(take: Take) -> dict[str, dict[str, np.ndarray]]:
+    """What the solve tells of its frames, kind -> name -> a number a frame (core/review.py reads it).
+
+    confidence_mm and novelty_mm : by region; "all" is every animated vertex.    expected_mm : RMSE to expect by region.
+    signals : expression_mm, the distance to the nearest expression of training, and brightness, against training's.
+    The last three are empty for models that cannot tell them.
+    """
+    model, signals = take.solver.model, np.concatenate(take.signals).T
+    names = ["all", *sorted(model.regions)]
+    told = {"confidence_mm": dict(zip(names, signals, strict=False)), "novelty_mm": {}, "expected_mm": {},
+            "signals": {"brightness": np.array(take.gray[:take.done]) / max(model.whitening[0], 1.0)}}
+    if model.familiarity is not None:
+        told["novelty_mm"] = dict(zip(names, signals[len(names):], strict=True))
+        told["expected_mm"] = model.familiarity.errors(told["novelty_mm"])
+        told["signals"]["expression_mm"] = model.familiarity.distance(np.concatenate(take.codes))
+    return told
+
+
+def _columns(take: Take, kind: str, new: dict[str, np.ndarray], samples: int) -> dict[str, list[float | None]]:
+    """What `_told` says of one kind, for all samples of the take.
 
     None where a base that was solved by another model does not tell, or tells of a region that this one does not know.
     """
-    old = take.old.sidecar["confidence_mm"] if take.old else {}
+    old = take.old.sidecar.get(kind, {}) if take.old else {}
     result = {}
     for name in {**new, **old}:
         column: list[float | None] = [None] * take.length
         if name in old:
             column[take.old.first - take.start:take.old.last + 1 - take.start] = old[name]
         begin = take.first - take.start
-        column[begin:begin + take.done] = new.get(name, [None] * take.done)
+        column[begin:begin + take.done] = np.round(new[name].astype(np.float64), 4).tolist() if name in new else [None] * take.done
         result[name] = column[:samples]
     return result
 
