@@ -40,6 +40,10 @@ class Config:
     gamma: float = 0.0              # exponent of the gray levels, either way, as a ratio
     perspective: float = 0.0        # change of scale at the input's edges, either way, as a ratio
     new_share: float = 0.4          # of a batch that a trained model has not learned from, while there are such frames
+    # Beyond the paper's loss, in training/losses.py; 0 and False = off.
+    painted: bool = False           # vertices count as the actor's painted weights say
+    velocity: float = 0.0           # weight of the error's change from a frame to the next
+    gaps: float = 0.0               # weight of the error of what lies between the lips and between the lids
     seed: int = 0
     validation_frames: int = 400    # frames of the regular validations; the last one takes all
     checkpoint_seconds: float = 60  # what a crash can cost
@@ -50,6 +54,8 @@ class Config:
         if not 0 <= self.new_share <= 1:
             raise UnderstudyError("The share of new frames must be between 0 and 1.")
         check_architecture(self.architecture)
+        if not (self.velocity >= 0 and self.gaps >= 0):
+            raise UnderstudyError("The weights of velocity and gaps must be zero or more.")
         if not (self.noise >= 0 and self.gamma >= 0 and 0 <= self.perspective <= 0.25):
             raise UnderstudyError("Noise and gamma must be zero or more, perspective between 0 and 0.25.")
         if self.minutes is not None and not self.minutes > 0:

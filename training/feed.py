@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..core import process
 from . import augment
 from .config import Config
 from .dataset import Frames
@@ -27,6 +28,7 @@ class Batch:
     of the data on the device; or (n, K) float32 coefficients, which nothing moves or lights.
     maps : (n, 3, 3) float32 from input to picture, where it is still to be sampled.
     light : (n, 4) float32, from augment.light.
+    follows : (n,) float32, 1 for a frame that comes right after the one before it; None without a velocity term.
     grain : (n, 1, 320, 240) float32 noise of deviation 1, made on the device; None without noise.
     targets : (n, 3 A) float32 cm; None where they are on the device.
     """
@@ -36,6 +38,7 @@ class Batch:
     maps: torch.Tensor | None
     light: torch.Tensor
     targets: torch.Tensor | None
+    follows: torch.Tensor | None = None
     grain: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -77,7 +80,10 @@ class Data:
     def fits(frames: Frames, device: torch.device) -> bool:
         """Whether the data belongs on the device: a GPU with room for it beside the network."""
         size = len(frames) * (np.prod(frames.shape) + 4 * 3 * len(frames.animated))
-        return device.type == "cuda" and size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+        if device.type != "cuda":
+            return False
+        free = torch.cuda.mem_get_info(device)[0]
+        return size < GPU_SHARE * (min(free, process.gpu_memory * 1e9) if process.gpu_memory else free)
 
 
 def batches(config: Config, frames: Frames, order: Order, centimetres: float, device: torch.device, resident: bool,
@@ -88,10 +94,14 @@ def batches(config: Config, frames: Frames, order: Order, centimetres: float, de
     strength : of the augmentation, 0..1, at a place in the run.
     """
     def make(images: int, strength: float) -> Batch:
-        indices = order.frames(images)
+        indices, follows = order.frames(images), None
+        if config.velocity:
+            indices, follows = in_pairs(indices, frames)
         rng = np.random.default_rng((config.seed, 2, images))
         maps = augment.matrices(config, strength, len(indices), rng)
         light = augment.light(config, strength, len(indices), rng)
+        if follows is not None:  # what follows looks as what it follows does
+            maps[follows], light[follows] = maps[np.flatnonzero(follows) - 1], light[np.flatnonzero(follows) - 1]
         rows = team.rows(len(indices))
         count, indices, maps, light = len(indices), indices[rows], maps[rows], torch.from_numpy(light[rows])
         moves = torch.from_numpy(frames.matrix @ maps).float()
@@ -108,6 +118,8 @@ def batches(config: Config, frames: Frames, order: Order, centimetres: float, de
                 for row, index in enumerate(indices):
                     pictures[row] = frames.picture(index)
                 batch = Batch(count, torch.from_numpy(pictures), moves, light, targets)
+        if follows is not None:
+            batch = replace(batch, follows=torch.from_numpy(follows[rows]).float())
         return batch.pinned() if device.type == "cuda" else batch
 
     with ThreadPoolExecutor(THREADS, "batches") as pool:
@@ -119,3 +131,18 @@ def batches(config: Config, frames: Frames, order: Order, centimetres: float, de
             if not waiting:
                 return
             yield waiting.pop(0).result()
+
+
+def in_pairs(indices: np.ndarray, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
+    """Every other frame of a step replaced by the one that comes right after the frame before it in the same shot.
+
+    Returns the (n,) indices and (n,) bool, which of them now follow; where nothing comes after a frame, none does.
+    """
+    indices, follows = indices.copy(), np.zeros(len(indices), bool)
+    first = np.arange(0, len(indices) - 1, 2)
+    after = np.minimum(indices[first] + 1, len(frames) - 1)
+    there = ((frames.shot[after] == frames.shot[indices[first]])
+             & (frames.sample[after] == frames.sample[indices[first]] + 1))
+    indices[first[there] + 1] = after[there]
+    follows[first[there] + 1] = True
+    return indices, follows

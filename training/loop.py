@@ -26,6 +26,7 @@ from .config import Config
 from .dataset import Frames, read_frames
 from .feed import Data, batches
 from .heads import find_heads
+from .losses import Extra
 from .replay import Order, fingerprints, known_to
 from .state import DIVERGED, State, check_model, continue_model, describe_model, new_model, receive_model
 from .team import Team, TeamLost
@@ -125,7 +126,7 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
             image_pca.prepare(model, config, frames, validation)
         in_advance = model.network.convolutions and Data.fits(frames, device)
         data = Data.upload(frames, model.centimetres, device) if in_advance else None
-        state = State(model, config, device, team, data, report.warning)
+        state = State(model, config, device, team, data, report.warning, Extra.of(config, actor, device))
         if team.leader and checkpoint.exists():
             state.load(checkpoint)
         state.share()

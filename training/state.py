@@ -36,12 +36,13 @@ class State:
     """All that changes while training, and that a checkpoint holds.
 
     data : the training data on the device, where it is there.    notice : called with a sentence for the user.
+    extra : what is added to the paper's loss.
     """
 
     def __init__(self, model: Model, config: Config, device: torch.device, team: Team | None = None,
-                 data: Data | None = None, notice: Callable[[str], None] = print):
+                 data: Data | None = None, notice: Callable[[str], None] = print, extra: Extra | None = None):
         self.model, self.config, self.device = model, config, device
-        self.team, self.data, self.notice = team or Team(), data, notice
+        self.team, self.data, self.notice, self.extra = team or Team(), data, notice, extra
         self.network = model.network.to(device, memory_format=torch.channels_last)  # as convolutions read it
         self.network.output.requires_grad_(not config.freeze_output)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -131,8 +132,10 @@ class State:
             inputs = self._inputs(pictures, batch)
         outputs = self.network(inputs, self.precision, keep)
         loss = F.mse_loss(outputs, targets, reduction="sum") / (batch.count * targets.shape[1])
-        more = 0.0 if self.extra is None else self.extra(outputs, targets, batch.follows, batch.count)
-        (loss + more).backward()
+        whole = loss
+        if self.extra is not None:
+            whole = loss + self.extra(outputs, targets, batch.follows, batch.count)
+        whole.backward()
         return loss.detach()
 
     def _inputs(self, pictures: torch.Tensor, batch: Batch) -> torch.Tensor:
