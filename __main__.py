@@ -76,7 +76,7 @@ def attempt(arguments: Sequence[str] | None) -> tuple[int, bool]:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from . import __version__
-    from .commands import actor, dailies, questions, review, solving, training
+    from .commands import actor, dailies, questions, reproducing, review, solving, training
 
     root = argparse.ArgumentParser(
         prog="understudy", description="Learn an actor's face from cleaned shots and solve the rest of the footage.",
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    for theme in (actor, training, solving, review, dailies, questions):
+    for theme in (actor, training, solving, review, reproducing, dailies, questions):
         theme.add_commands(command)
     add_serve(command)
     return root
