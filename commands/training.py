@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.architectures import ARCHITECTURES, PAPER
+from ..core.architectures import ARCHITECTURES, PAPER, check_architecture
 from .running import add_device, run_job
 
 
@@ -46,6 +46,7 @@ def run_train(options: argparse.Namespace) -> None:
     from ..core.jobs import STARTED
     from ..core.process import step_back
 
+    check_architecture(options.architecture or PAPER)
     Actor.load(options.folder)  # says what is wrong before a run folder is made
     changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
                if (value := vars(options)[name]) is not None}

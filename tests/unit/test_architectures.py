@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from understudy.__main__ import main
 from understudy.core import steady
 from understudy.core.architectures import ARCHITECTURES
 from understudy.core.errors import Cancelled, UnderstudyError
@@ -105,6 +106,12 @@ def test_moved_pictures_train_it_too(actor, tmp_path):
     jitter = dataclasses.replace(SMALL.of(PLAIN), translation=2.0, brightness=0.1, epochs=1)
     run = train(actor, jitter, run=tmp_path / "run")
     assert load_model(run / "model.safetensors").about["training"]["translation"] == 2.0
+
+
+def test_a_wrong_name_on_the_command_line_leaves_no_run(actor, capsys):
+    assert main(["train", str(actor), "--architecture", "resnet"]) == 1
+    assert "no architecture 'resnet'; there are convolutional, " in capsys.readouterr().err
+    assert not (actor / "runs").exists()
 
 
 def test_every_name_makes_a_configuration_that_survives_its_file():
