@@ -1,4 +1,4 @@
-"""What runs the convolutions of a solve: PyTorch anywhere, OpenVINO on CPUs that have it installed.
+"""What runs the convolutions of a solve: PyTorch anywhere, or OpenVINO (core/openvino_graph.py) on CPUs that have it.
 
 An engine is a function from (batch, 320, 240) uint8 inputs, a tensor on the device, to (batch, feature_count) float32
 features there. Its batch size is fixed: a short batch is filled up by the caller, so that a frame's result does not
@@ -15,7 +15,6 @@ pays for gigabytes to install and minutes to build a plan for every GPU.
 import functools
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -88,10 +87,8 @@ def _has_openvino() -> bool:
 
 def make_engine(name: str, precision: str, network: Network | FullyConnected, whitening: tuple[float, float],
                 device: torch.device, batch: int) -> Engine:
-    """One of `candidates`. Raises whatever its library does when it is not installed, broken, or lacks memory."""
+    """One of `candidates`, but for OpenVINO's. Raises whatever its library does when it is broken or lacks memory."""
     with torch.inference_mode():
-        if name == "openvino":
-            return _openvino(network, whitening, precision, batch)
         if not network.convolutions:
             return _compiled(name, lambda inputs: network.features(_whiten(inputs, whitening, torch.float32)))
         whiten = functools.partial(_whiten, whitening=whitening, kind=NUMBERS[precision],
@@ -176,31 +173,3 @@ def _cudnn_layer(weight: torch.Tensor, bias: torch.Tensor, stride: int, size: tu
 
 def _torch_layer(weight: torch.Tensor, bias: torch.Tensor, stride: int, size: tuple[int, ...]) -> Engine:
     return lambda x: F.conv2d(x, weight, bias, stride, 1).relu_()
-
-
-def _openvino(network: Network, whitening: tuple[float, float], precision: str, batch: int) -> Engine:
-    """The convolutions as OpenVINO's own operations: to convert the torch module takes a second, this does not."""
-    import openvino
-
-    if not network.convolutions:
-        raise UnderstudyError("it solves convolutional networks only")
-    ops, (mean, deviation) = openvino.opset13, np.array(whitening, np.float32)[:, None]
-    inputs = ops.parameter([batch, HEIGHT, WIDTH], np.uint8)
-    x = ops.unsqueeze((ops.convert(inputs, np.float32) - mean) / deviation, 1)
-    if network.architecture == WHITENED_EACH:
-        x = ops.mvn(x, [1, 2, 3], True, 1e-6, "inside_sqrt")
-    for name in network.convolutions:
-        layer = getattr(network, name)
-        weight, bias = (value.detach().cpu().numpy() for value in (layer.weight, layer.bias))
-        x = ops.convolution(x, weight, layer.stride, layer.padding, layer.padding, layer.dilation)
-        x = ops.relu(x + bias[:, None, None])
-    model = openvino.Model([ops.reshape(x, [batch, network.feature_count], False)], [inputs])
-    compiled = openvino.Core().compile_model(model, "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else precision, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    request = compiled.create_infer_request()
-
-    def run(inputs: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(request.infer([inputs.numpy()], share_inputs=True, share_outputs=True)[0])
-
-    return run

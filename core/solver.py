@@ -19,6 +19,7 @@ from .engine import candidates, make_engine, pick_device, version
 from .errors import UnderstudyError
 from .files import hash_file
 from .model import Model, load_model
+from .openvino_graph import OpenvinoSlot
 from .steady import Steady
 
 BATCH = {"cpu": 16}     # the fastest on CPUs
@@ -165,8 +166,11 @@ class _Trial:
 
     def __init__(self, solver: Solver, engine: str, precision: str):
         model, self._batch = solver.model, solver.batch
-        run = make_engine(engine, precision, model.network, model.whitening, solver.device, solver.batch)
-        self.slots = make_slots(run, solver._head, solver.batch, solver.device)
+        if engine == "openvino":
+            self.slots = [OpenvinoSlot(model, precision, solver.batch)]
+        else:
+            run = make_engine(engine, precision, model.network, model.whitening, solver.device, solver.batch)
+            self.slots = make_slots(run, solver._head, solver.batch, solver.device)
         self._model, self._inputs = model, _probes(model, solver.batch)
 
     def __call__(self) -> int:

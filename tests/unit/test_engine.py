@@ -15,6 +15,9 @@ from understudy.core import batches, choice, engine
 from understudy.core import solver as solving
 from understudy.core.doctor import examine
 from understudy.core.errors import UnderstudyError
+from understudy.core.familiarity import Familiarity
+from understudy.core.network import make_network
+from understudy.core.openvino_graph import OpenvinoSlot
 from understudy.core.solver import Solver
 
 ROOT = Path(understudy.__file__).parent
@@ -59,7 +62,9 @@ def test_the_choice_is_measured_once_and_remembered(model, cache, monkeypatch):
 def test_the_fastest_is_chosen(model, monkeypatch):
     rates = iter([3.0, 5.0])
     monkeypatch.setattr(solving, "candidates", lambda *_: [("torch", "bf16"), ("openvino", "fp32"), ("torch", "fp32")])
-    monkeypatch.setattr(solving, "make_engine", lambda name, kind, *rest: engine.make_engine("torch", "fp32", *rest))
+    monkeypatch.setattr(solving, "OpenvinoSlot", lambda model, precision, batch: batches.Slot(
+        engine.make_engine("torch", "fp32", model.network, model.whitening, CPU, batch), batches.Head(model, CPU),
+        batch, CPU))
     monkeypatch.setattr(solving, "version", lambda *how: " ".join(how))
     monkeypatch.setattr(choice, "_rate", lambda built: next(rates))
     assert Solver(model, "cpu", 2).engine == "openvino fp32"
@@ -152,6 +157,33 @@ def test_fused_layers_of_cudnn_give_way_where_there_are_none(monkeypatch):
     monkeypatch.setattr(torch, "cudnn_convolution_relu", full)
     with pytest.raises(torch.OutOfMemoryError):
         engine._cudnn_layer(weight, bias, 2, (1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("architecture", ["convolutional", "convolutional-whitened-each"])
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-4), ("bf16", 0.02)])
+def test_openvino_computes_what_the_network_does(model, inputs, architecture, precision, most):
+    """Vertices, spread with novelty, and codes; also of a batch that is not full."""
+    pytest.importorskip("openvino")
+    random = np.random.default_rng(1)
+    components = np.linalg.qr(random.standard_normal((9720, 4)))[0].T.astype(np.float32)
+    model.familiarity = Familiarity(random.random(9720, np.float32), np.ascontiguousarray(components),
+                                    np.eye(6, dtype=np.float32), np.zeros((1, 6), np.float32))
+    network = make_network(architecture, 15, 6)
+    network.load_state_dict(model.network.state_dict())
+    model.network = network.eval()
+    slot = OpenvinoSlot(model, precision, 4)
+    slot.submit(inputs[:4])
+    slot.submit(inputs[4:])
+    got = slot.collect(1)
+    with torch.inference_mode():
+        run = engine.make_engine("torch", "fp32", network, model.whitening, CPU, 1)
+        want = batches.Head(model, CPU)(run(torch.from_numpy(inputs[4:])))
+    for part, wanted in zip(got, want, strict=True):
+        wanted = wanted.numpy()
+        assert part.shape == wanted.shape and part.dtype == np.float32
+        assert np.linalg.norm(part - wanted) < most * np.linalg.norm(wanted)
+    still = np.setdiff1d(np.arange(8), model.animated)
+    assert np.array_equal(got[0][0, still], model.template.vertices[still])
 
 
 class Stream:
