@@ -20,6 +20,7 @@ prepare()
 import numpy as np  # noqa: E402
 
 from understudy.core.actor import create_actor  # noqa: E402
+from understudy.core.architectures import PAPER  # noqa: E402
 from understudy.core.jobs import Job  # noqa: E402
 from understudy.training.config import Config  # noqa: E402
 from understudy.training.evaluate import evaluate  # noqa: E402
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--preset", default="quick")
+    parser.add_argument("--architecture", default=PAPER, help="of core/architectures.py, to compare")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
                         help="another value of the configuration, to measure what it does")
     options = parser.parse_args()
@@ -68,17 +70,19 @@ def main() -> None:
     if not (folder / "actor.json").exists():
         {"otto": make_otto, "speaker": make_speaker}[options.actor](options.actors / options.actor, folder)
     values = {name: json.loads(value) for name, value in options.set}
-    config = dataclasses.replace(Config.preset(options.preset), minutes=options.minutes or None, **values)
+    base = Config.preset(options.preset).of(options.architecture)
+    config = dataclasses.replace(base, minutes=options.minutes or None, **values)
+    usual = not values and options.architecture == PAPER
     run = new_run(folder)
     with Job(run, "train") as job:
         train(folder, config, run, report=job)
     with tempfile.TemporaryDirectory() as scratch:
-        report = evaluate(folder, options.out / f"{options.actor}-report" if not values else Path(scratch) / "report",
+        report = evaluate(folder, options.out / f"{options.actor}-report" if usual else Path(scratch) / "report",
                           run / "model.safetensors")
     for shot in report["shots"]:
         every = shot["regions"]["all"]
         print(f"{shot['name']:12} {every['rmse_mm']:6.2f} mm  mean mesh {every['mean_mesh_mm']:6.2f}  "
-              f"nearest training frame {every['nearest_mm']:6.2f}")
+              f"nearest training frame {every['nearest_mm']:6.2f}  motion {every['attenuation']:.3f} of the target's")
 
 
 if __name__ == "__main__":
