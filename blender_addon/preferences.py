@@ -34,8 +34,8 @@ class UnderstudyPreferences(bpy.types.AddonPreferences):
     device: EnumProperty(name="Device", items=DEVICES, description="What the network runs on")
     memory_limit: FloatProperty(
         name="GPU Memory Limit (GB)", min=0, soft_max=48, precision=1,
-        description="Gigabytes of GPU memory that the worker may take; 0 is as much as it needs. On the CPU a solve "
-                    "takes about 0.7 GB, however long the shot")
+        description="Gigabytes of GPU memory that the worker, and a training beside it, may each take; 0 is as "
+                    "much as they need. On the CPU a solve takes about 0.7 GB, however long the shot")
     idle_minutes: FloatProperty(
         name="Keep Ready (Minutes)", min=0, default=10, soft_max=120, precision=0,
         description="Minutes for which the worker keeps the model loaded after the last solve, so that the next one "

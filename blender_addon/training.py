@@ -110,7 +110,7 @@ def start(scene: bpy.types.Scene, order: Order) -> None:
     name = time.strftime("%Y-%m-%d_%H-%M-%S")
     run = next(path for i in range(1000) if not (path := folder / "runs" / (name + (f"_{i}" if i else ""))).exists())
     length = ["--minutes", order.minutes] if order.length == "MINUTES" else ["--preset", PRESETS[order.length]]
-    arguments = ["train", folder, *length, "--batch", order.batch, "--device", device, "--run", run,
+    arguments = ["train", folder, *length, "--batch", order.batch, "--device", device, *_limit(), "--run", run,
                  *(["--from", order.model] if order.model is not None else [])]
     _say("")
     if device == "cpu":
@@ -123,6 +123,8 @@ def start(scene: bpy.types.Scene, order: Order) -> None:
             raise UnderstudyError(found["verdict"].replace("Cannot solve", "Cannot train"))
         _launch(folder, Run(run), arguments)
         free = next((gpu["free"] for gpu in found["gpus"] if gpu["device"] == found["device"]), None)
+        if free is not None and (limit := preferences.preferences().memory_limit):
+            free = min(free, int(limit * 1e9))
         needed = memory_needed(actor, order.batch)
         if free is not None and free < needed:
             _say(f"{found['device']} has {gigabytes(free)} free, less than the {gigabytes(needed)} that {order.batch} "
@@ -141,7 +143,8 @@ def resume(scene: bpy.types.Scene, run: Run) -> None:
     check_memory(Actor.load(folder), int(run.config.get("batch", 50)), machine_memory()[1])
     run.catch_up()
     _say("")
-    _launch(folder, run, ["train", folder, "--resume", run.folder, "--device", preferences.preferences().device])
+    device = preferences.preferences().device
+    _launch(folder, run, ["train", folder, "--resume", run.folder, "--device", device, *_limit()])
 
 
 def check_memory(actor: Actor, batch: int, free: int | None) -> None:
@@ -251,6 +254,11 @@ def _ready(settings) -> Path:
         raise UnderstudyError(f"{why}.")
     worker()
     return folder_of(settings)
+
+
+def _limit() -> list:
+    """The option that keeps a trainer to the GPU memory that the preferences allow."""
+    return ["--gpu-memory", preferences.preferences().memory_limit]
 
 
 def _launch(folder: Path, run: Run, arguments: list) -> None:

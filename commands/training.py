@@ -38,13 +38,15 @@ def add_commands(command: Callable) -> None:
     train.add_argument("--seed", type=int, metavar="N", help="of the initial weights and the augmentation (default: 0)")
     train.add_argument("--tensorboard", action="store_true", help="mirror the metrics to RUN/tensorboard")
     add_device(train)
+    train.add_argument("--gpu-memory", type=float, default=0, metavar="GB",
+                       help="what it may take of a GPU (default: as much as it needs)")
 
 
 def run_train(options: argparse.Namespace) -> None:
+    from ..core import process
     from ..core.actor import Actor
     from ..core.errors import UnderstudyError, UsageError
     from ..core.jobs import STARTED
-    from ..core.process import step_back
 
     check_architecture(options.architecture or PAPER)
     Actor.load(options.folder)  # says what is wrong before a run folder is made
@@ -55,7 +57,8 @@ def run_train(options: argparse.Namespace) -> None:
     if options.resume and not (Path(options.resume) / "config.json").is_file():
         raise UnderstudyError(f"{options.resume} is no run: it has no config.json. Runs lie in {options.folder}/runs.")
     if STARTED in os.environ:  # by a program with a window, which has to stay live
-        step_back()
+        process.step_back()
+    process.gpu_memory = options.gpu_memory
     folder = Path(options.resume or options.run_folder
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 
@@ -73,10 +76,20 @@ def run_train(options: argparse.Namespace) -> None:
 
     if int(os.environ.get("RANK", 0)):  # torchrun started several of us: the first has the job, this one only helps
         from ..core.jobs import Deputy
-        from ..core.process import prepare
 
-        prepare()
+        process.prepare()
         with Deputy() as deputy:
             work(deputy)
         return
+    refuse_a_second(Path(options.folder), folder)
     run_job(options, folder, "train", work, tensorboard=options.tensorboard)
+
+
+def refuse_a_second(actor: Path, folder: Path) -> None:
+    """Raise UnderstudyError if another run trains this actor, here or on another machine."""
+    from ..core.errors import UnderstudyError
+    from ..core.runs import list_runs, why_not_now
+
+    live = [run for run in list_runs(actor) if run.live and run.folder.resolve() != folder.resolve()]
+    if live:
+        raise UnderstudyError(f'{why_not_now(live)}. To stop it: understudy watch --cancel "{live[0].folder}"')

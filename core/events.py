@@ -166,11 +166,11 @@ class Watcher:
             return []
 
     def _dead(self) -> bool:
-        """Whether the process that said hello lives no more: looked up if it ran here, else silent for SILENCE.
+        """Whether the process lives no more: looked up if it said hello from here, else silent for SILENCE.
 
         The clock is only asked at the first look; from then on a change of the heartbeat is what counts.
         """
-        if self.state.state != "running":
+        if self.state.ended or self.state.state == "waiting" and not (self.folder / "events.jsonl").exists():
             return False
         here = self.state.host == socket.gethostname()
         if here and not process_lives(self.state.pid):
@@ -188,6 +188,8 @@ class Watcher:
         return time.monotonic() - self._beat[1] > SILENCE
 
     def _obituary(self) -> str:
+        if self.state.state == "waiting":
+            return f"It ended before it began: killed, crashed, or its disk was full. Its log is {self.log}."
         return (f"The process {self.state.pid} on {self.state.host} ended without a last word: killed, out of memory "
                 f"or crashed. Its log is {self.log}.")
 

@@ -5,7 +5,7 @@ import ctypes
 import os
 import sys
 
-gpu_memory = 0.0  # GB that this process may take of a GPU; 0 is as much as it needs. `serve` sets it
+gpu_memory = 0.0  # GB that this process may take of a GPU; 0 is as much as it needs. Set by `serve` and `train`
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 

@@ -75,7 +75,7 @@ def test_a_run_makes_the_model_of_the_scene(trained):
     assert run.state == "done", run.text
     assert run.validation and run.final is not None and run.picture.is_file()
     assert run.errors["shots"].keys() == {"held out"}
-    assert run.about == {"shots": ["talk"], "frames": 16}
+    assert (run.about["shots"], run.about["frames"]) == (["talk"], 16)
     assert settings.model_sha256 and settings.model == "//actor/model.safetensors"
 
 

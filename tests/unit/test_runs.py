@@ -91,6 +91,29 @@ def test_two_at_once_are_refused(tmp_path):
     assert "live" in runs.why_not_now([done, live])
 
 
+def test_a_run_that_ended_before_its_first_word_stands_in_nobodys_way(tmp_path):
+    """As a power cut leaves it: the file is there, and empty."""
+    run = Run(write(tmp_path / "a", beat=time.time()))
+    run.catch_up()
+    assert run.state == "starting" and run.live
+    run = Run(write(tmp_path / "a", beat=time.time() - 200))
+    run.catch_up()
+    assert run.state == "crashed" and "before it began" in run.text and runs.why_not_now([run]) == ""
+
+
+@pytest.mark.parametrize("host, silent, refused", [(HELLO["host"], 0, True), ("farm", 5, True), ("farm", 200, False)])
+def test_the_command_refuses_a_second_run(actor, monkeypatch, capsys, host, silent, refused):
+    begun = []
+    monkeypatch.setattr("understudy.commands.training.run_job", lambda *arguments, **options: begun.append(arguments))
+    write(actor / "runs" / "first", {**HELLO, "pid": os.getpid(), "host": host}, beat=time.time() - silent)
+    assert main(["train", str(actor), "--epochs", "1"]) == (1 if refused else 0)
+    assert len(begun) == (0 if refused else 1)
+    if refused:
+        said = capsys.readouterr().err
+        assert f"The run first is training this actor on {host}" in said and "--cancel" in said
+        assert [path.name for path in (actor / "runs").iterdir()] == ["first"]
+
+
 @pytest.mark.parametrize("rubbish", [
     b"", b"\0" * 5000, b"{", b'{"type": "metrics", "time": 1}\n' * 3, b"[[[[" * 5000, "ü\n".encode("utf-16"),
     b'{"type": "metrics", "time": 1, "images": "x", "validation_rmse": true, "shots": [1], "seconds": {}}\n',

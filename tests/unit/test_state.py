@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from understudy.core import process
 from understudy.core.actor import Actor
 from understudy.core.errors import UnderstudyError
 from understudy.core.jobs import Reporter
@@ -42,7 +43,12 @@ def weights(of: State) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in of.parameters])
 
 
-def test_a_batch_that_does_not_fit_goes_through_in_parts(actor, frames, monkeypatch):
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory."), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                 "to allocate 983040000 bytes. Error code 12 (Cannot allocate memory)")],
+    ids=["GPU", "Python", "CPU"])
+def test_a_batch_that_does_not_fit_goes_through_in_parts(actor, frames, monkeypatch, error):
     notices, batch = [], first_batch(frames)
     whole, parts = state(actor, frames), state(actor, frames, notice=notices.append)
     start = weights(whole)
@@ -51,7 +57,7 @@ def test_a_batch_that_does_not_fit_goes_through_in_parts(actor, frames, monkeypa
 
     def small(self, batch, keep):
         if len(batch) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise error
         return real(self, batch, keep)
 
     monkeypatch.setattr(State, "_loss", small)
@@ -118,7 +124,8 @@ def test_more_processes_than_gpus_get_a_sentence(monkeypatch):
 def test_data_stays_off_a_gpu_that_has_no_room_for_it(frames, monkeypatch):
     size = len(frames) * (np.prod(frames.shape) + 12 * len(frames.animated))
     gpu = SimpleNamespace(type="cuda")
-    for free, fits in ((2 * size, True), (1.1 * size, False)):
+    for free, allowed, fits in ((2 * size, 0, True), (1.1 * size, 0, False), (2 * size, 1.1 * size, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        monkeypatch.setattr(process, "gpu_memory", allowed / 1e9)
         assert Data.fits(frames, gpu) == fits
     assert not Data.fits(frames, CPU)
