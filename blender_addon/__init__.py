@@ -7,6 +7,7 @@ from . import (  # noqa: E402
     cli,
     comparing,
     crop_gizmo,
+    dailies,
     faces,
     follow,
     keymap,
@@ -14,6 +15,7 @@ from . import (  # noqa: E402
     operators,
     panels,
     panels_cleaning,
+    panels_review,
     panels_training,
     paths,
     plate,
@@ -25,7 +27,7 @@ from . import (  # noqa: E402
 )
 
 MODULES = (preferences, properties, paths, faces, camera, plate, crop_gizmo, preview, training, comparing, live,
-           operators, keymap, panels, panels_cleaning, panels_training, follow, pump, cli)
+           dailies, operators, keymap, panels, panels_review, panels_cleaning, panels_training, follow, pump, cli)
 
 
 def register() -> None:

@@ -4,11 +4,12 @@ import bpy
 import numpy as np
 
 from ..core.errors import UnderstudyError
+from ..core.frame_errors import FrameErrors
 from ..core.modelfile import ModelFile
+from ..core.review import clean_next, suggest_frames
 from ..core.review import project as nearest
-from ..core.review import suggest_frames
 from ..core.solved import read_solved
-from . import capture, curves, edits, keys, skin
+from . import capture, curves, edits, keys, review, skin
 from .modifier import modifier_of
 from .paths import absolute
 from .scene_io import mesh_of, positions, set_positions
@@ -41,23 +42,37 @@ def show(shot) -> None:
         del key[MUTED]
 
 
-def suggested(scene: bpy.types.Scene, shot) -> list[int]:
-    """The source frames most worth cleaning, the most urgent first, away from those that have a correction.
+def suggested(scene: bpy.types.Scene, shot) -> list[tuple[int, str, float]]:
+    """The source frames most worth cleaning: frame, reason, mm; the most urgent first, spread over time.
 
-    Raises UnderstudyError if the solve does not say how sure it is.
+    By the error against the cleaned shot of the footage where there is one, else by what is to be expected; away from
+    frames that have a correction, none that is excluded. Raises UnderstudyError if nothing is known of the solve.
     """
-    solved = read_solved(absolute(shot.cache))
-    columns = solved.sidecar["confidence_mm"]
-    if not columns:
+    known = review.read(scene, shot)
+    if known.errors is None:
+        raise UnderstudyError(known.text)
+    errors, solved = known.errors, known.solved
+    if not np.isfinite(errors.best).any():
         raise UnderstudyError(f"{shot.name} was tracked, not solved: no model says how sure it is of its frames.")
-    column = columns.get("all") or np.nanmax(np.array([*columns.values()], np.float64), axis=0)
-    sources = solved.first + np.arange(solved.count)
-    left_out = (sources < shot.first) | (sources > shot.last)
-    for one in shot.excluded:
-        left_out |= (sources >= one.first) & (sources <= one.last)
-    taken = [source - solved.first for source in corrected(scene, shot)]
-    found = suggest_frames(np.array(column, np.float64), SUGGESTED, taken, left_out)
-    return [solved.first + sample for sample in found]
+    taken, out = [source - solved.first for source in corrected(scene, shot)], review.left_out(shot, solved)
+    if errors.rmse:
+        found = [(sample, _reason(errors, sample), float(errors.best[sample]))
+                 for sample in suggest_frames(errors.best, SUGGESTED, taken, out)]
+    else:
+        found = [(one.sample, f"to be expected, {one.reason}", one.expected_mm)
+                 for one in clean_next(solved.sidecar, SUGGESTED, taken, out)]
+    found = [(solved.first + sample, *why) for sample, *why in found]
+    known.drawn["suggested"] = [frame for frame, _, _ in found]
+    return found
+
+
+def _reason(errors: FrameErrors, sample: int) -> str:
+    """What the error of a sample is, where the shot has a cleaned one."""
+    if not np.isfinite(errors.rmse["all"][sample]):
+        return "to be expected, beyond the cleaned shot"
+    regions = {name: float(column[sample]) for name, column in errors.rmse.items() if name != "all"}
+    worst = max(regions, key=regions.get, default="")
+    return "from the cleaned shot" + (f", {regions[worst]:.1f} mm at the {worst}" if worst else "")
 
 
 def corrected(scene: bpy.types.Scene, shot) -> list[int]:
@@ -76,15 +91,19 @@ def corrected_ranges(scene: bpy.types.Scene, shot, muted: bool = False) -> list[
     return [(round(frames.source(begin)), round(frames.source(end))) for begin, end in held]
 
 
-def go_to_next(scene: bpy.types.Scene, shot) -> tuple[int, int]:
-    """Go to the suggested frame after the one that is shown; returns its place in the list, from 1, and the frame."""
+def go_to_next(scene: bpy.types.Scene, shot, step: int = 1) -> str:
+    """Go to the suggested frame after the one that is shown, or before it; returns why, a sentence."""
     found, frames = suggested(scene, shot), mapping(scene, shot)
     if not found:
         raise UnderstudyError(f"No frame of {shot.name} is left to suggest.")
-    here = round(frames.source(scene.frame_current_final))
-    place = (found.index(here) + 1) % len(found) if here in found else 0
-    capture.go(scene, frames.scene(found[place]))
-    return place + 1, found[place]
+    here, order = round(frames.source(scene.frame_current_final)), [frame for frame, _, _ in found]
+    known = review.read(scene, shot)
+    again = here in order and known.drawn.get("next", (None,))[0] == here  # else begin with the most urgent
+    place = (order.index(here) + step) % len(found) if again else 0
+    frame, reason, millimetres = found[place]
+    capture.go(scene, frames.scene(frame))
+    known.drawn["next"] = frame, f"{place + 1} of {len(found)}: {millimetres:.2f} mm {reason}"
+    return f"Suggestion {place + 1} of {len(found)}: source frame {frame}, {millimetres:.2f} mm {reason}."
 
 
 def project(scene: bpy.types.Scene, shot) -> tuple[str, float, float]:

@@ -39,6 +39,11 @@ def label() -> str:
     return f"Shows {side}: {_names[side]}" if side in _names else "Shows the Shot's Own Solve"
 
 
+def caches() -> list[Path]:
+    """The solves by A and by B, once both are there."""
+    return [_folder / f"{side}.pc2" for side in SIDES] if _names and _folder is not None else []
+
+
 def start(scene: bpy.types.Scene, shot, runs: dict[str, Run]) -> None:
     """Solve a shot by two runs' models, then show A.    runs : by side. Raises UnderstudyError."""
     global text

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import bpy
 from bpy.app.handlers import persistent
 
-from . import faces, head, outputs, plate, pump, runtime, solving
+from . import faces, head, outputs, plate, pump, review_curves, runtime, solving
 from . import timing as frames
 
 
@@ -18,6 +18,7 @@ def timing(scene: bpy.types.Scene, shot) -> None:
     outputs.retime(scene, shot)
     plate.retime(scene, shot)
     head.retime(scene, shot)
+    review_curves.retime(scene, shot)
 
 
 def rate(scene: bpy.types.Scene) -> None:

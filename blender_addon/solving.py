@@ -19,7 +19,7 @@ from ..core.events import job_state
 from ..core.files import check_space, make_folder
 from ..core.jobs import RunningJob, sentence
 from ..core.solved import Solved, read_solved
-from . import faces, outputs, pump, runtime
+from . import faces, outputs, pump, review_curves, runtime
 from .keys import check_writable
 from .paths import absolute, relative, stamp
 from .preferences import cache_folder, preferences, worker
@@ -336,6 +336,7 @@ def _apply(run: Run, out: Path, order: Order) -> Iterator[bool]:
     _keep(shot, solved)
     yield from _show(run, order.output)
     scene, shot = _here(run)
+    review_curves.refresh(scene, shot)
     if shot.status == "RAW":
         shot.status = "SOLVED"
     pump.undo_step(f"Solve {shot.name}")

@@ -61,6 +61,8 @@ def run_errors(options: argparse.Namespace) -> None:
         write_errors(out, take.errors)
         job.artifact(out, "table")
         job.results["truth"] = take.errors.truth
+        if take.errors.truth:
+            job.results |= {"truth_cache": str(take.truth_file), "truth_first": take.truth_first}
         return f"Wrote {take.solved.count} frames to {out}."
 
     _run(options, "errors", ".csv", make)

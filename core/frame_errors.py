@@ -22,7 +22,8 @@ STEP = 64  # frames at a time
 
 @dataclass(eq=False)
 class FrameErrors:
-    """Errors in mm, a number for each sample of a solve, NaN where nothing is known.
+    """Errors in mm, a number for each sample of a solve, NaN where nothing is known: also where the cleaned shot leaves
+    frames out, for which nobody vouches.
 
     first : footage frame of the first sample.    expected : (n,) float32.    rmse : (n,) float32 by region, "all" is
     every animated vertex; empty without a cleaned shot.    vertices : (V,) float32, root mean square of each vertex
@@ -68,17 +69,21 @@ def measure(solved: Solved, actor: Actor, shot: Shot | None,
     result.truth, squares = shot.name, np.zeros(inferred.shape[1])
     result.rmse = {name: np.full(solved.count, np.nan, np.float32) for name in regions}
     mine, its = inferred[first - solved.first:], target[first - shot.first_frame:]
-    count = last - first + 1
+    count, vouched = last - first + 1, np.zeros(shot.sample_count(), bool)
+    vouched[shot.frames()] = True
+    vouched = vouched[first - shot.first_frame:][:count]
     for start in range(0, count, STEP):
         stop = min(start + STEP, count)
         square = np.square(distances(mine[start:stop], its[start:stop], actor.millimetres))
-        squares += square.sum(axis=0, dtype=np.float64)
+        counts = vouched[start:stop]
+        squares += square[counts].sum(axis=0, dtype=np.float64)
         for name, vertices in regions.items():
             if len(vertices):
                 at = first - solved.first + start
-                result.rmse[name][at:at + stop - start] = np.sqrt(square[:, vertices].mean(axis=1))
+                found = np.sqrt(square[:, vertices].mean(axis=1))
+                result.rmse[name][at:at + stop - start] = np.where(counts, found, np.nan)
         progress(stop, count)
-    result.vertices = np.sqrt(squares / count).astype(np.float32)
+    result.vertices = np.sqrt(squares / max(vouched.sum(), 1)).astype(np.float32)
     return result
 
 

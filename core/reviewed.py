@@ -41,6 +41,7 @@ class Reviewed:
     errors: FrameErrors
     truth: np.ndarray | None
     truth_first: int
+    truth_file: Path | None
     excluded: np.ndarray  # (n,) bool, samples that the cleaned shot leaves out
     notes: list[str]
 
@@ -115,7 +116,8 @@ def open_reviewed(solve: Path | str, source: Path | str | None = None, footage: 
             excluded[begin:max(begin, last + 1 + truth.first_frame - solved.first)] = True
     return Reviewed(solved, found, actor.name if actor else model.actor, of.template, of.animated, of.regions,
                     1000 * of.unit, of.transfer, model, solved.vertices(), errors,
-                    truth.vertices() if errors.truth else None, truth.first_frame if truth else 0, excluded, notes)
+                    truth.vertices() if errors.truth else None, truth.first_frame if truth else 0,
+                    truth.cache if truth else None, excluded, notes)
 
 
 def _source(solved: Solved) -> Path:

@@ -2,9 +2,9 @@
 
 import bpy
 
-from . import actor, cleaning, footage, live, marking, outputs, shots, solve, tracking, training
+from . import actor, cleaning, footage, live, marking, outputs, review, shots, solve, tracking, training
 
-MODULES = (actor, shots, footage, solve, live, outputs, cleaning, tracking, marking, training)
+MODULES = (actor, shots, footage, solve, live, outputs, cleaning, review, tracking, marking, training)
 
 
 def register() -> None:

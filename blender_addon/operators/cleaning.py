@@ -1,7 +1,7 @@
 """Step 4: what helps to clean a solve."""
 
 import bpy
-from bpy.props import EnumProperty
+from bpy.props import BoolProperty, EnumProperty
 
 from ...core.errors import UnderstudyError
 from .. import cleaning, edits, keymap
@@ -44,12 +44,14 @@ show, and say in mm what is lost"""
 
 
 class UNDERSTUDY_OT_frame_suggested(bpy.types.Operator):
-    """Go to the next frame that is worth cleaning: where the model is least sure, spread over the shot, away from \
-frames that have a correction"""
+    """Go to the next frame that is worth cleaning: farthest from the cleaned shot, or where there is none, of the \
+largest error to be expected; spread over the shot, away from frames that have a correction"""
 
     bl_idname = "understudy.frame_suggested"
     bl_label = "Next Suggested Frame"
     bl_options = {"REGISTER"}
+
+    back: BoolProperty(name="Back", options={"SKIP_SAVE"}, description="Go to the suggestion before instead")
 
     @classmethod
     def poll(cls, context):
@@ -58,11 +60,11 @@ frames that have a correction"""
     def execute(self, context):
         scene, shot = context.scene, context.scene.understudy.shot
         try:
-            place, frame = cleaning.go_to_next(scene, shot)
+            text = cleaning.go_to_next(scene, shot, -1 if self.back else 1)
         except UnderstudyError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Suggestion {place}: source frame {frame}.")
+        self.report({"INFO"}, text)
         return {"FINISHED"}
 
 
