@@ -111,7 +111,8 @@ class ModelFile:
             return None
         try:
             return read_familiarity({name.removeprefix("familiar."): self.finite(name) for name in names},
-                                    self.about.get("expected"), self.tensors["confidence"].shape[0], self.components)
+                                    self.about.get("expected"), self.tensors["confidence"].shape[0], self.components,
+                                    len(self.regions))
         except ValueError as error:
             raise UnderstudyError(f"{self.path} is not a whole model file ({error}). Copy it again, or train again."
                                   ) from error

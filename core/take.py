@@ -111,18 +111,18 @@ def _parts(old: list[dict], new: dict, last: int) -> list[dict]:
 def _told(take: Take) -> dict[str, dict[str, np.ndarray]]:
     """What the solve tells of its frames, kind -> name -> a number a frame (core/review.py reads it).
 
-    confidence_mm and novelty_mm : by region; "all" is every animated vertex.    expected_mm : RMSE to expect by region.
-    signals : expression_mm, the distance to the nearest expression of training, and brightness, against training's.
-    The last three are empty for models that cannot tell them.
+    confidence_mm, novelty_mm, distance_mm (to the nearest expression of training) and expected_mm (RMSE) : by region;
+    "all" is every animated vertex. All but the first are empty for models that cannot tell them.
+    signals : brightness, against training's.
     """
-    model, signals = take.solver.model, np.concatenate(take.signals).T
+    model, known, signals = take.solver.model, take.solver.model.familiarity, np.concatenate(take.signals).T
     names = ["all", *sorted(model.regions)]
-    told = {"confidence_mm": dict(zip(names, signals, strict=False)), "novelty_mm": {}, "expected_mm": {},
-            "signals": {"brightness": np.array(take.gray[:take.done]) / max(model.whitening[0], 1.0)}}
-    if model.familiarity is not None:
+    told = {"confidence_mm": dict(zip(names, signals, strict=False)), "novelty_mm": {}, "distance_mm": {},
+            "expected_mm": {}, "signals": {"brightness": np.array(take.gray[:take.done]) / max(model.whitening[0], 1)}}
+    if known is not None:
         told["novelty_mm"] = dict(zip(names, signals[len(names):], strict=True))
-        told["expected_mm"] = model.familiarity.errors(told["novelty_mm"])
-        told["signals"]["expression_mm"] = model.familiarity.distance(np.concatenate(take.codes))
+        told["distance_mm"] = dict(zip(names, known.distance(np.concatenate(take.codes)).T, strict=True))
+        told["expected_mm"] = known.errors(told["novelty_mm"], told["distance_mm"])
     return told
 
 
@@ -138,7 +138,8 @@ def _columns(take: Take, kind: str, new: dict[str, np.ndarray], samples: int) ->
         if name in old:
             column[take.old.first - take.start:take.old.last + 1 - take.start] = old[name]
         begin = take.first - take.start
-        column[begin:begin + take.done] = np.round(new[name].astype(np.float64), 4).tolist() if name in new else [None] * take.done
+        told = np.round(new[name].astype(np.float64), 4).tolist() if name in new else [None] * take.done
+        column[begin:begin + take.done] = told
         result[name] = column[:samples]
     return result
 

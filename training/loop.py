@@ -24,6 +24,7 @@ from ..core.modelfile import ModelFile
 from . import image_pca, schedule
 from .config import Config
 from .dataset import Frames, read_frames
+from .familiarity import learn_familiarity, looked_at
 from .feed import Data, batches
 from .heads import find_heads
 from .losses import Extra
@@ -189,8 +190,8 @@ def _loop(state: State, frames: Frames, order: Order, validation: Frames | None,
     config, model, team = state.config, state.model, state.team
     total = math.ceil(config.epochs * len(frames))
     budget = None
-    if config.minutes is not None:  # what reading took counts; the last validation is kept free
-        spare = _validation_seconds(state, validation) if team.leader else 0.0
+    if config.minutes is not None:  # what reading took counts; time to finish is kept free
+        spare = _finishing_seconds(state, frames, validation) if team.leader else 0.0
         budget = max(1.0, config.minutes * 60 - (time.monotonic() - started) - spare)
     resumed, began = state.seconds, time.monotonic()
     seconds = lambda: resumed + time.monotonic() - began  # noqa: E731
@@ -242,16 +243,19 @@ def _loop(state: State, frames: Frames, order: Order, validation: Frames | None,
     report.status("Validating")
     state.seconds = seconds()
     state.save(run / "checkpoint.safetensors")
+    if validation is not None:
+        _validate(state, validation, run, report)
+        best = load_model(run / "model.safetensors")
+        model.network.load_state_dict(best.network.state_dict())
+        loss, errors = _validation_loss(state, validation, np.arange(len(validation)))
+        model.about = best.about | {"validation": {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(validation),
+                                                   **errors}}
+    if model.network.convolutions:
+        model.familiarity = learn_familiarity(model, frames, validation, config, state.device)
+    model.save(run / "model.safetensors")
     if validation is None:
-        model.save(run / "model.safetensors")
         return
-    _validate(state, validation, run, report)
-    best = load_model(run / "model.safetensors")
-    model.network.load_state_dict(best.network.state_dict())
-    loss, errors = _validation_loss(state, validation, np.arange(len(validation)))
-    best.about["validation"] = {"rmse_mm": loss_to_rmse(loss, 10.0), "frames": len(validation), **errors}
-    best.save(run / "model.safetensors")
-    report.metrics(images=best.about["images"], final=True, validation_loss=loss,
+    report.metrics(images=model.about["images"], final=True, validation_loss=loss,
                    validation_rmse=loss_to_rmse(loss, 10.0), validation_frames=len(validation), **errors)
 
 
@@ -269,15 +273,14 @@ def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
         return outputs.cpu().view(len(indices), -1, 3).numpy()
 
 
-def _validation_seconds(state: State, validation: Frames | None) -> float:
-    """How long the last validation will take: a few batches, measured."""
-    if validation is None:
-        return 0.0
-    indices = np.arange(min(64, len(validation)))
-    _predict(state, validation, indices[:16])
+def _finishing_seconds(state: State, frames: Frames, validation: Frames | None) -> float:
+    """How long it will take to validate for the last time and to learn what is familiar: a few batches, measured."""
+    indices = np.arange(min(64, len(frames)))
+    _predict(state, frames, indices[:16])
     began = time.monotonic()
-    _predict(state, validation, indices)
-    return (time.monotonic() - began) * len(validation) / len(indices) + 1.0
+    _predict(state, frames, indices)
+    count = len(validation or ()) + (looked_at(frames, validation) if state.model.network.convolutions else 0)
+    return (time.monotonic() - began) * count / len(indices) + 1.0
 
 
 def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> None:

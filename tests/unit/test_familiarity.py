@@ -11,10 +11,11 @@ from understudy.core.modelfile import ModelFile
 rng = np.random.default_rng(0)
 
 
-def familiarity(features=9720, codes=4):
+def familiarity(features=9720, codes=4, regions=2):
     basis = np.linalg.qr(rng.standard_normal((features, 3)))[0].T
     return Familiarity(rng.random(features).astype(np.float32), basis.astype(np.float32),
-                       np.diag([1, 2, 0, 1, 3, 1.0][:codes]).astype(np.float32),
+                       np.stack([scale * np.diag([1, 2, 0, 1, 3, 1][:codes]) for scale in range(1, 2 + regions)])
+                       .astype(np.float32),
                        rng.standard_normal((5, codes)).astype(np.float32), {"all": (2.0, 1.5)})
 
 
@@ -33,8 +34,9 @@ def test_distance_and_expected_error():
     known = familiarity()
     codes = rng.standard_normal((6, 4)).astype(np.float32)
     want = np.linalg.norm((codes[:, None] - known.expressions) * [1, 2, 0, 1], axis=2).min(axis=1)
-    assert known.distance(codes) == pytest.approx(want, abs=1e-3)
-    assert known.errors({"all": np.array([4.0]), "lips": np.array([1.0])}) == {"all": pytest.approx([16.0])}
+    assert known.distance(codes) == pytest.approx(np.outer(want, [1, 2, 3]), abs=1e-3)
+    two = {"all": np.array([2.0]), "lips": np.array([1.0])}
+    assert known.errors(two, two) == {"all": pytest.approx([16.0])}
 
 
 def test_far_apart_takes_each_place_once():
@@ -49,12 +51,13 @@ def test_what_does_not_fit_the_network_is_refused(wrong):
     if wrong:
         arrays[wrong] = arrays[wrong][..., :2]
         with pytest.raises(ValueError, match=wrong):
-            read_familiarity(arrays, {}, 9720, 4)
+            read_familiarity(arrays, {}, 9720, 4, 2)
     else:
-        assert read_familiarity(arrays, {"all": [1, 2], "lips": "x", "lids": [1]}, 9720, 4).expected == {"all": (1, 2)}
+        found = read_familiarity(arrays, {"all": [1, 2], "lips": "x", "lids": [1]}, 9720, 4, 2)
+        assert found.expected == {"all": (1, 2)}
         del arrays["mean"]
         with pytest.raises(ValueError, match="mean"):
-            read_familiarity(arrays, None, 9720, 4)
+            read_familiarity(arrays, None, 9720, 4, 2)
 
 
 def test_a_model_file_keeps_it_and_a_solve_tells_it(tmp_path, small_model):
