@@ -14,12 +14,14 @@ PARTS = {  # what can be asked for by name, in this order
     "rejected": "the augmentations that the paper rejected",
     "whitening": "every picture whitened by itself",
     "fully-connected": "the fully connected network, stabilised or not",
+    "jitter": "the fully connected network, its pictures moved a little while training",
     "evaluation": "the actor's model on the validation shots",
     "components": "how many dimensions meshes and pictures have",
     "speed": "frames solved in a second",
     "peer": "the monocular peer",
 }
 UNMOVED = {"translation": 0.0, "rotation": 0.0, "zoom": 0.0, "brightness": 0.0, "contrast": 0.0}
+JITTER = {"translation": 2.0, "rotation": 1.0}  # about what stabilising leaves
 TRIED = {"noise": 0.15, "gamma": 0.3, "perspective": 0.06}  # the paper gives no magnitudes; these can be seen
 
 
@@ -66,6 +68,8 @@ def plan(seeds: int) -> list[Variant]:
                 {"architecture": "fully-connected"}, longer=20),
         Variant("fully-connected-unstabilised", "fully-connected", "fully connected, pictures as they are",
                 {"architecture": "fully-connected-unstabilised"}, longer=20),
+        Variant("fully-connected-jittered", "jitter", "fully connected, stabilised pictures moved a little",
+                {"architecture": "fully-connected", **JITTER}, longer=20),
     ]
 
 
