@@ -161,7 +161,8 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
             entry.provenance["corrected"] = corrected
     _note(stage, entry, motion, actor)
     count = run.total - sum(end - begin + 1 for begin, end in entry.excluded)
-    run.text = f"Marked {count:,} frames of {first} to {last} of {run.name} as {entry.role}, {entry.split}."
+    of = "" if count == run.total else f" of {run.total:,}"
+    run.text = f"Marked {count:,}{of} frames of {run.name} as {entry.role}, {entry.split}."
     if before > run.total:
         run.warnings.insert(0, f"The actor had {before:,} frames of this shot; now it has {run.total:,}.")
     if motion is not None:

@@ -127,9 +127,9 @@ def draw_mark(layout: bpy.types.UILayout, shot, run: runtime.Run | None) -> None
         for text in run.warnings[-3:]:
             lines(layout, text, "INFO")
     if shot.taught or (run is not None and run.state == "done"):
-        row = layout.row(align=True)
-        row.operator("understudy.mark_facts", icon="FILE_REFRESH")
-        row.operator("understudy.unmark", icon="LOOP_BACK", text="")
+        column = layout.column(align=True)
+        column.operator("understudy.mark_facts", icon="FILE_REFRESH")
+        column.operator("understudy.unmark", icon="LOOP_BACK")
 
 
 CLASSES = (UNDERSTUDY_UL_excluded, UNDERSTUDY_PT_track, UNDERSTUDY_PT_edits, UNDERSTUDY_PT_cleaned)

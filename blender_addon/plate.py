@@ -130,7 +130,8 @@ def face_box(scene: bpy.types.Scene, shot) -> tuple[Vector, Vector]:
     if face is None or not face.data.vertices:
         return Vector((-0.08, -0.1, -0.12)), Vector((0.08, 0.1, 0.12))
     points = scene_io.positions(face.data)[scene_io.read_groups(face).get("animated", slice(None))]
-    matrix = np.array(face.matrix_world)
+    # A face that was just made, or is hidden, has not been evaluated.
+    matrix = np.array(face.matrix_world if face.parent or face.constraints else face.matrix_basis)
     world = points @ matrix[:3, :3].T + matrix[:3, 3]
     return Vector(world.min(0)), Vector(world.max(0))
 

@@ -142,5 +142,8 @@ def describe(motion: Motion, point: np.ndarray, millimetres: float) -> str:
     way, angle = motion.extent(point)
     worst = int(motion.residuals.argmax())
     mean, most = motion.residuals.mean() * millimetres, motion.residuals[worst] * millimetres
-    return (f"The head moves by up to {way * millimetres:.1f} mm and {angle:.1f} degrees; the stabiliser's residual is "
-            f"{mean:.2f} mm on average and {most:.2f} mm at most, in frame {motion.first + worst}.")
+    way *= millimetres
+    moves = f"The head moves by up to {way:.1f} mm and {angle:.1f} degrees" if max(way, angle) >= 0.05 else \
+        "The head is still"
+    return (f"{moves}; the stabiliser's residual is {mean:.2f} mm, at most {most:.2f} mm in frame "
+            f"{motion.first + worst}.")

@@ -121,7 +121,8 @@ then on it is a shot like any other"""
         if self._doubt:
             column.label(text="Size or axes are in doubt: check them", icon="ERROR")
         for name in ("scale", "axes", "first", "fps", "stabilise"):
-            layout.prop(self, name)
+            if name != "fps" or Path(self.filepath).suffix.lower() in tracks.IMPORTERS:
+                layout.prop(self, name)
 
     def work(self, context):
         scene, shot = context.scene, self._shot(context)

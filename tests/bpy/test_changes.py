@@ -180,6 +180,14 @@ def test_another_file_in_the_middle(scene, folder, load):
     assert run.state != "done"
 
 
+def test_every_plate_stands_beside_its_face(scene, folder):
+    assert bpy.ops.understudy.shot_add(filepath=str(folder / "second.mp4")) == {"FINISHED"}
+    one, other = scene.understudy.shots
+    assert one.face != other.face
+    assert one.plate.empty_display_size == pytest.approx(other.plate.empty_display_size, rel=1e-3)
+    assert (one.plate.location - other.plate.location).length < 0.05 * one.plate.empty_display_size
+
+
 def test_template_deleted(scene, folder):
     solve(scene)
     bpy.data.objects.remove(shot_of(scene).face)
