@@ -19,7 +19,8 @@ LENGTHS = (
 )
 BEGINNINGS = (
     ("SCRATCH", "From Scratch", "Forget what was learned before; the components are found anew from all cleaned shots"),
-    ("PRESENT", "From Present Model", "Go on from the model in use: soon good on shots that are like the old ones"),
+    ("PRESENT", "From Present Model", "Go on from the model in use: every step mixes frames that are new to it with "
+                                      "some that it knows, so that new shots are soon good and old ones stay so"),
 )
 KINDS = (("shots", "Shots", ""), ("roles", "Roles", ""), ("regions", "Regions", ""))
 

@@ -115,7 +115,6 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
             report.status("Looking for the face")
             for part in filter(len, (frames, validation or ())):
                 find_heads(part, report)
-        report.status("Preparing the network")
         if not team.leader:
             model, new = receive_model(actor, team), np.empty(0, int)
         else:
@@ -154,7 +153,9 @@ def _model(actor: Actor, config: Config, run: Path, frames: Frames, hashes: dict
 
     A run that goes on has it already: whitening, components and what was new stay, whatever became of the data.
     """
+    report.status("Reading the cleaned vertices")
     prints, start, origin = fingerprints(frames), run / "start.safetensors", run / ORIGIN
+    report.status("Preparing the network")
     source = next((path for path in (start, origin) if path.exists()), None)
     model = (new_model(actor, frames, config) if source is None
              else continue_model(actor, frames, source, config.architecture))
