@@ -70,6 +70,12 @@ def shaded_and_heat(vertices: np.ndarray, triangles: np.ndarray, values_mm: np.n
     return _colour(facets, np.broadcast_to(SKIN, vertices.shape), DIM), image
 
 
+def seen(vertices: np.ndarray, triangles: np.ndarray, view: View, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Which triangle the drawing shows where, (2 h, 2 w) indices into triangles, -1 for none: OVERSAMPLE a pixel."""
+    facets = _facets(vertices, triangles, view, size)
+    return np.append(facets.order, -1)[facets.canvas]
+
+
 def comparison(picture: np.ndarray, target: np.ndarray, inferred: np.ndarray, triangles: np.ndarray, view: View,
                millimetres: float, text: str = "", limit_mm: float = 5.0) -> np.ndarray:
     """Input | target | inferred | difference, one row of the paper's Figure 7.
@@ -126,6 +132,7 @@ class _Facets:
     """Which triangle each pixel of the canvas shows, -1 for none; the triangles in the order of painting, lit."""
 
     canvas: np.ndarray
+    order: np.ndarray
     triangles: np.ndarray
     light: np.ndarray
     size: tuple[int, int]
@@ -152,7 +159,7 @@ def _facets(vertices: np.ndarray, triangles: np.ndarray, view: View, size: tuple
     canvas = np.full((height, width), -1, np.int32)
     for number, polygon in enumerate(points):
         cv2.fillConvexPoly(canvas, polygon, number, cv2.LINE_8, SHIFT)
-    return _Facets(canvas, triangles[order], _light(smooth), size)
+    return _Facets(canvas, order, triangles[order], _light(smooth), size)
 
 
 def _colour(facets: _Facets, colours: np.ndarray, ambient: float) -> np.ndarray:

@@ -68,7 +68,7 @@ def evaluate(
         report.warning(f"{actor.name} has no cleaned validation shot, so its training shots are measured. "
                        "The figures say nothing about footage that the model has not seen.")
     out = make_folder(out)
-    regions = _regions(actor)
+    regions = regions_of(actor)
 
     progress = _Progress(report, sum(len(shot.frames()) for shot in training + shots))
     report.status("Reading the training frames for the baselines")
@@ -111,7 +111,7 @@ def _with_frames(shots: list[Shot]) -> list[Shot]:
     return [shot for shot in shots if len(shot.frames())]
 
 
-def _regions(actor: Actor) -> dict[str, np.ndarray]:
+def regions_of(actor: Actor) -> dict[str, np.ndarray]:
     """Name -> indices into the animated vertices; "all" first. Regions without an animated vertex are left out."""
     regions = {"all": np.arange(len(actor.animated))}
     for name, vertices in actor.regions.items():
@@ -134,15 +134,20 @@ class _Progress:
 
 
 def _inputs(shot: Shot, model: Model, progress: _Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The network inputs of a shot's frames as the model sees them: (samples (n,), inputs (n, 320, 240) uint8)."""
-    samples = shot.frames()
+    """`inputs_of` all frames of a shot, with progress."""
+    for samples, inputs in inputs_of(shot, model, shot.frames()):
+        progress.step(len(samples))
+        yield samples, inputs
+
+
+def inputs_of(shot: Shot, model: Model, samples: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The network inputs of frames of a shot as the model sees them: (samples (n,), inputs (n, 320, 240) uint8)."""
     with open_footage(shot.footage_path(), model.transfer) as footage:
         model.crop.check(footage.width, footage.height)
         check_length(shot, footage)
         pictures = footage.pick(shot.first_frame + samples, transform=partial(network_input, crop=model.crop))
         for first in range(0, len(samples), CHUNK):
             chunk = samples[first:first + CHUNK]
-            progress.step(len(chunk))
             yield chunk, np.stack([next(pictures) for _ in chunk])
 
 
