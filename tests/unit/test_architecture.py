@@ -23,7 +23,7 @@ MAY_IMPORT = {  # our own packages that each may import
 # Blender brings numpy and nothing else, and the add-on imports these in Blender's own process.
 NUMPY_ONLY = ("errors", "files", "fields", "arrays", "topology", "ply", "meshcache", "actor", "metrics", "jobs",
               "events", "modelfile", "solved", "livefeed", "service", "numbered", "pose", "runs", "plot",
-              "review", "frame_errors", "colours", "familiarity")
+              "review", "frame_errors", "colours", "familiarity", "architectures")
 
 
 def package_of(path: Path) -> str:

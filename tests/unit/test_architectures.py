@@ -78,6 +78,13 @@ def test_resuming_ends_with_the_same_weights(trained, actor, tmp_path, name):
     assert ended.keys() == want.keys() and all(torch.equal(ended[key], want[key]) for key in want)
 
 
+def test_an_engine_that_knows_convolutions_only_is_replaced_with_a_word(trained):
+    model = load_model(trained(PLAIN)[0] / "model.safetensors")
+    solver = Solver(model, "cpu", 2, engine="openvino")
+    assert solver.engine.startswith("torch") and "convolutional networks only" in solver.notes[0]
+    assert not Solver(model, "cpu", 2).notes
+
+
 def test_going_on_from_another_architecture_gets_a_sentence(trained, actor):
     model = trained("convolutional-shallow")[0] / "model.safetensors"
     with pytest.raises(UnderstudyError, match="of the architecture convolutional-shallow, not convolutional. Name its"):
