@@ -1,10 +1,11 @@
-"""evaluate, compare: how good a solve is."""
+"""evaluate, compare, next, audit: how good a solve is, what to clean next, and how good the labels are."""
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from .running import add_device, run_job
+from .running import add_device, answer, run_job
 
 
 def add_commands(command: Callable) -> None:
@@ -25,6 +26,22 @@ def add_commands(command: Callable) -> None:
     compare.add_argument("solved", metavar="X.pc2", help="the solve of the shot's footage")
     compare.add_argument("--out", required=True, metavar="M.mp4", help="the movie; its worst frame goes to M.png")
     compare.add_argument("--frames", type=int, metavar="N", help="at most N frames, from the middle (default: all)")
+
+
+    following = command("next", run_next, "list the frames that are most worth cleaning",
+                        "Of solves, by the error to expect of each frame and by how much it differs from the others; "
+                        "of a folder, such as an actor's, all solves that lie in it.",
+                        "take.pc2", "take.pc2 talk.pc2 --count 10", "otto --json")
+    following.add_argument("solves", nargs="+", metavar="ACTOR_OR_SOLVE", help="solves (.pc2 or .json), or folders")
+    following.add_argument("--count", type=int, default=20, metavar="N", help="frames to list (default: 20)")
+
+    audit = command("audit", run_audit, "look for slips among the cleaned frames that a model was trained on",
+                    "Frames of which the network is sure, and that lie elsewhere. It ends with 1 if there are some. "
+                    "What it finds is also told by composition and in Blender, until the shot changes.", "otto")
+    audit.add_argument("folder", metavar="ACTOR", help="the actor folder")
+    audit.add_argument("--model", metavar="M", help="a model file (default: ACTOR/model.safetensors)")
+    audit.add_argument("--out", metavar="DIR", help="folder of audit.json and audit.csv (default: ACTOR/audit)")
+    add_device(audit)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -62,3 +79,32 @@ def run_compare(options: argparse.Namespace) -> None:
                 f"{result['worst_mm']:.2f} mm in frame {result['worst_frame']}.")
 
     run_job(options, out.with_suffix(".job"), "compare", work)
+
+
+def run_next(options: argparse.Namespace) -> None:
+    from ..core.review import clean_next_of
+    from ..core.solved import find_solves
+
+    found = clean_next_of(find_solves(options.solves), options.count)
+    names = [Path(one.solve).name for one in found]
+    width = max(map(len, names), default=0)
+    lines = [f"{name:{width}}  frame {one.frame:6}  {one.expected_mm:5.2f} mm  {one.reason}"
+             for name, one in zip(names, found, strict=True)]
+    answer(options, "\n".join(lines) or "No frame is left to suggest.",
+           frames=[dataclasses.asdict(one) for one in found])
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    found = []
+
+    def work(job) -> str:
+        from ..training.audit import audit
+
+        result = audit(options.folder, options.out, model=options.model, report=job, device=options.device)
+        found.extend(result["findings"])
+        job.results.update(findings=found)
+        return "\n".join([*(f"{one['shot']}: {one['text']}." for one in found),
+                          f"{len(found)} findings in {result['frames']:,} frames."])
+
+    run_job(options, options.out or Path(options.folder) / "audit", "audit", work)
+    return 1 if found else 0

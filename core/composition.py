@@ -19,6 +19,8 @@ from .meshcache import blocks
 ADVICE = (("expressions", ("extreme", "facs"), 0.1), ("pangrams", ("pangram",), 0.3),
           ("in character", ("character",), 0.6))
 CACHE, VERSION = ".composition.json", 1
+AUDIT = "audit/audit.json"  # in the actor folder, as training/audit.py writes it
+LISTED = 5        # findings of an audit that are told of a shot
 VERTICES = 400    # looked at in all, and at least an eighth of them in each region
 POSES = 60        # of a shot, evenly spaced, that are compared with those of the other shots
 FAR = 0.04        # of the face's size: a region that stays within it, about 3 mm, has never moved far
@@ -127,7 +129,32 @@ def _composition(actor: Actor, facts: dict[str, dict], wrong: dict[str, list[str
         {name: value * actor.millimetres for name, value in reach.items()},
         tuple(name for name, value in reach.items() if train and value < FAR * size),
         _duplicates([facts[shot.name]["poses"] for shot in train], [shot.fps for shot in train], size),
-        {**suspicious, **wrong})
+        {**_joined(suspicious, _audited(actor)), **wrong})
+
+
+def _audited(actor: Actor) -> dict[str, list[str]]:
+    """What the last audit of the labels found, by shot, as far as the labels are still those that it looked at."""
+    with contextlib.suppress(UnderstudyError, OSError, KeyError, TypeError, AttributeError):
+        values, found = read_json(actor.folder / AUDIT), {}
+        for one in values["findings"]:
+            found.setdefault(one["shot"], []).append(str(one["text"]))
+        known = {shot.name: shot for shot in actor.training_shots()}
+        fresh = {name: texts for name, texts in found.items()
+                 if name in known and labels_stamp(known[name]) == values["shots"].get(name)}
+        return {name: [f"{text}." for text in texts[:LISTED]]
+                + ([f"The audit found {len(texts) - LISTED} more."] if len(texts) > LISTED else [])
+                for name, texts in fresh.items()}
+    return {}
+
+
+def labels_stamp(shot: Shot) -> list[int]:
+    """Size and time of a shot's vertices, which change when they do."""
+    status = shot.cache.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _joined(*parts: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: [text for part in parts for text in part.get(name, [])] for name in {**parts[0], **parts[1]}}
 
 
 def _look(actor: Actor, shot: Shot) -> Generator[None, None, dict]:

@@ -4,6 +4,8 @@ The codes are the K numbers a frame from which the model's linear head makes the
 Where parts of a take were solved by models of different K, rows of fewer codes end in zeros.
 """
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +98,27 @@ def read_solved(path: Path | str) -> Solved:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise UnderstudyError(f"{sidecar} is no sidecar of a solve, or is damaged: {reason}. Solve again.") from error
     return Solved(path, values, first, last, topology, parts)
+
+
+def find_solves(paths: Sequence[Path | str]) -> list[Solved]:
+    """The solves at paths: caches, their sidecars, or folders that hold such at any depth, in order.
+
+    Raises UnderstudyError for a path that is none, and for a folder without any.
+    """
+    found: dict[Path, Solved] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            cache = path.with_suffix(".pc2") if path.suffix == ".json" else path
+            found[cache.resolve()] = read_solved(cache)
+            continue
+        inside = []
+        for cache in sorted(path.rglob("*.pc2")):
+            with contextlib.suppress(UnderstudyError):  # cleaned vertices are no solve
+                inside.append(read_solved(cache))
+        if not inside:
+            raise UnderstudyError(f"There is no solve in {path}. Solve a take first, or name where solves are.")
+        found.update((solved.path.resolve(), solved) for solved in inside)
+    return list(found.values())
 
 
 def _check_columns(columns: dict[str, list], count: int) -> None:
