@@ -6,8 +6,9 @@ import bpy
 import numpy as np
 
 from ..core.errors import UnderstudyError
-from . import keys
+from . import keys, skin
 from .paths import relative
+from .scene_io import mesh_of, positions, set_positions
 from .timing import Mapping
 
 MODIFIER = "Understudy"
@@ -56,7 +57,16 @@ def match_deform_mode(face: bpy.types.Object) -> None:
     if modifier is not None:
         carried = keys.note(face).get("form") in ("BASIS", "FRAMES")
         under = key is not None and key.use_relative and not carried and bool(keys.theirs(face))
+        if under and modifier.deform_mode != "INTEGRATE" and face.data.library is None:
+            _pull_apart(face)
         assign(modifier, deform_mode="INTEGRATE" if under else "OVERWRITE")
+
+
+def _pull_apart(face: bpy.types.Object) -> None:
+    """Move vertices that lie on each other in the rest mesh by less than anybody sees, as INTEGRATE needs it."""
+    away = skin.apart(mesh_of(face))
+    for owner in (face.data, *keys.key_of(face).key_blocks) if away is not None else ():
+        set_positions(owner, positions(owner) + away)
 
 
 def switch_off(face: bpy.types.Object) -> None:

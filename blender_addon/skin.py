@@ -37,6 +37,27 @@ def matrices(mesh: Mesh, deformed: np.ndarray, vertices: np.ndarray) -> np.ndarr
     return result
 
 
+def apart(mesh: Mesh) -> np.ndarray | None:
+    """Small displacements (V, 3) float32 after which no triangle around a vertex is without area; None if none is.
+
+    Where vertices of the rest mesh lie on each other, the modifier divides by zero and the vertex is gone.
+    """
+    corners = _corners(mesh)
+    size = _frames(mesh.vertices, corners)[1]
+    if size.all():
+        return None
+    result = np.zeros_like(mesh.vertices)
+    step = np.median(size) / 200
+    for attempt in range(8):
+        flat = np.unique(corners[:, size == 0])
+        angle = flat + 2.4 * attempt  # neighbours go different ways
+        result[flat] = step * np.stack([np.cos(angle), np.sin(angle), np.cos(1.7 * angle)], axis=1)
+        size = _frames(mesh.vertices + result, corners)[1]
+        if size.all():
+            break
+    return result
+
+
 def carry(mesh: Mesh, deformed: np.ndarray, displacement: np.ndarray, back: bool = False) -> np.ndarray:
     """Where the modifier takes a displacement (V, 3) of the rest mesh, (V, 3) float32; `back` is the inverse."""
     vertices = np.flatnonzero(displacement.any(1))

@@ -49,6 +49,25 @@ def test_add_is_keyed_and_ready_to_sculpt(stand):
     assert np.abs(look(stand.face, 110) - stand.samples[9]).max() < TOLERANCE, "nothing is changed yet"
 
 
+def test_vertices_that_lie_on_each_other_stay(stand):
+    """As where lids are closed at rest: Blender's modifier divides by the area of the triangles between them."""
+    show(stand, "MESH_CACHE")
+    for vertex in (41, 42):
+        stand.face.data.vertices[vertex].co = stand.face.data.vertices[40].co
+    block = edits.add(stand.scene, stand.shot, 110)
+    assert np.abs(look(stand.face, 110) - stand.samples[9]).max() < TOLERANCE
+    rest = scene_io.positions(stand.face.data)
+    assert np.abs(rest[41:43] - rest[40]).max() < 0.02 and np.array_equal(rest[:30], stand.template.vertices[:30])
+    bump = np.zeros_like(rest)
+    bump[60] = 0.2
+    scene_io.set_positions(block, rest + bump)
+    seen = look(stand.face, 110)
+    assert np.isfinite(seen).all() and np.abs(seen - stand.samples[9]).max() > 0.1
+    show(stand, "BASIS")
+    show(stand, "MESH_CACHE")
+    assert np.abs(look(stand.face, 110) - seen).max() < 1e-3
+
+
 def test_single_frame_and_hold(stand):
     show(stand, "BASIS")
     edits.add(stand.scene, stand.shot, 110)
