@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import UnderstudyError
 
+HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")  # the temporary names of `atomic`
 JSON_LIMIT = 64 << 20  # bytes; the largest JSON that this project writes is a few MB
 
 
@@ -35,6 +37,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path | str) -> None:
+    """Remove what `atomic` could not, in processes that were killed. Only for a folder that nobody writes to now."""
+    for path in Path(folder).glob(".*"):
+        if HALF_WRITTEN.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -16,7 +16,7 @@ from ..core.actor import Actor
 from ..core.architectures import CONVOLUTIONAL, STABILISED
 from ..core.engine import pick_device
 from ..core.errors import Cancelled, UnderstudyError
-from ..core.files import atomic, hash_file, make_folder, read_json, write_json
+from ..core.files import atomic, hash_file, make_folder, read_json, sweep, write_json
 from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
 from ..core.model import Model, load_model
@@ -71,7 +71,8 @@ def train(
         if team.leader:
             if resume is not None:
                 config = Config.from_json(read_json(run / "config.json").get("config", {}))
-            make_folder(run / "previews")
+            sweep(make_folder(run / "previews"))
+            sweep(run)
             if resume is None:
                 _begin(run, actor, config, start_from)
         config = Config.from_json(team.tell(config.to_json()))
@@ -123,7 +124,7 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
                 validation.check()
             describe_model(model, team)
         if not model.network.convolutions:
-            image_pca.prepare(model, config, frames, validation)
+            image_pca.prepare(model, config, frames, validation, report)
         in_advance = model.network.convolutions and Data.fits(frames, device)
         data = Data.upload(frames, model.centimetres, device) if in_advance else None
         state = State(model, config, device, team, data, report.warning, Extra.of(config, actor, device))
@@ -157,7 +158,7 @@ def _model(actor: Actor, config: Config, run: Path, frames: Frames, hashes: dict
     prints, start, origin = fingerprints(frames), run / "start.safetensors", run / ORIGIN
     report.status("Preparing the network")
     source = next((path for path in (start, origin) if path.exists()), None)
-    model = (new_model(actor, frames, config) if source is None
+    model = (new_model(actor, frames, config, report) if source is None
              else continue_model(actor, frames, source, config.architecture))
     known = known_to(model, frames, prints, hashes)
     if source == start and (changed := dict(set(hashes.items()) ^ set(model.about.get("data", {}).items()))):
