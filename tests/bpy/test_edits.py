@@ -61,6 +61,7 @@ def test_vertices_that_lie_on_each_other_stay(stand):
     bump = np.zeros_like(rest)
     bump[60] = 0.2
     scene_io.set_positions(block, rest + bump)
+    stand.face.data.update_tag()
     seen = look(stand.face, 110)
     assert np.isfinite(seen).all() and np.abs(seen - stand.samples[9]).max() > 0.1
     show(stand, "BASIS")
