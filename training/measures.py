@@ -10,7 +10,6 @@ import numpy as np
 from ..core import metrics, pca
 from ..core.actor import Actor
 from ..core.crop import HEIGHT, WIDTH
-from ..core.errors import UnderstudyError
 from ..core.files import atomic
 from ..core.jobs import Reporter
 from ..core.model import load_model
@@ -137,11 +136,6 @@ def _rate(solver: Solver, inputs: np.ndarray) -> float:
         solver.solve(inputs)
         done += len(inputs)
     return done / taken
-
-
-def peer(actor: Actor, path: Path, out: Path, report: Reporter) -> dict:
-    """The monocular peer on the validation shots (paper, Fig. 8). Raises UnderstudyError where it is absent."""
-    raise UnderstudyError("There is no monocular peer yet.")
 
 
 def figure3(actor: Actor, config: Config, path: Path, report: Reporter) -> None:

@@ -16,7 +16,7 @@ from ..core.errors import Cancelled, UnderstudyError
 from ..core.files import hash_file, make_folder, read_json, write_json
 from ..core.jobs import Job, Reporter
 from ..core.runs import Run
-from . import measures
+from . import measures, peer
 from .claims import judge
 from .config import Config
 from .loop import train
@@ -193,7 +193,7 @@ class _Reproduction:
             "evaluation": lambda: measures.evaluation(self.actor, converged, self.out, self.device, self.report),
             "components": lambda: measures.components(self.actor, self.report),
             "speed": lambda: measures.speed(converged, self.device),
-            "peer": lambda: measures.peer(self.actor, converged, self.out, self.report),
+            "peer": lambda: peer.compare(self.actor, converged, self.out, self.device, self.report),
         }
         for name, function in measure.items():
             if name in self.parts:

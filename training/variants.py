@@ -52,8 +52,8 @@ class Variant:
 def plan(seeds: int) -> list[Variant]:
     """All runs, in the order in which they are made: what most depends on comes first."""
     more = [Variant(f"base-{seed}", "base", f"the same with seed {seed}", {"seed": seed}) for seed in range(1, seeds)]
-    networks = {"narrow": "half as many channels", "wide": "one and a half times as many channels",
-                "shallow": "without the layers of stride 1", "deep": "with two layers of stride 1 in every pair"}
+    networks = {"narrow": "half as many channels", "shallow": "without the layers of stride 1",
+                "wide": "one and a half times as many channels", "deep": "with two layers of stride 1 in every pair"}
     return [
         Variant("base", "base", "the paper's network and augmentation", moved=True, needed=True),
         *more,
