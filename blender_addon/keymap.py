@@ -6,7 +6,7 @@ import bpy
 
 MAP = "3D View"
 # J goes from one render slot to the next in the Image Editor; over a 3D viewport only Edit Mode uses it, and keeps it.
-KEYS = (("understudy.show_toggle", "J"),)
+KEYS = (("understudy.show_toggle", "J", False), ("understudy.frame_suggested", "J", True))  # the last is Shift
 
 _added: list[tuple[bpy.types.KeyMap, bpy.types.KeyMapItem]] = []
 
@@ -16,7 +16,7 @@ def items() -> Iterator[tuple[bpy.types.KeyMap, bpy.types.KeyMapItem]]:
     keys = bpy.context.window_manager.keyconfigs.user
     found = keys.keymaps.get(MAP) if keys is not None else None
     for item in found.keymap_items if found is not None else ():
-        if item.idname in dict(KEYS):
+        if item.idname in {operator for operator, _, _ in KEYS}:
             yield found, item
 
 
@@ -39,8 +39,8 @@ def register() -> None:
     if keys is None:  # without a window
         return
     added = keys.keymaps.new(MAP, space_type="VIEW_3D")
-    for operator, key in KEYS:
-        _added.append((added, added.keymap_items.new(operator, key, "PRESS")))
+    for operator, key, shift in KEYS:
+        _added.append((added, added.keymap_items.new(operator, key, "PRESS", shift=shift)))
 
 
 def unregister() -> None:

@@ -139,7 +139,7 @@ def draw_dailies(layout: bpy.types.UILayout, settings: UnderstudyReview) -> None
     else:
         row = layout.row(align=True)
         for kind, icon in (("sheet", "IMAGE_DATA"), ("dailies", "FILE_MOVIE"), ("report", "FILE_TEXT")):
-            row.operator("understudy.dailies_make", text=dailies.KINDS[kind][0], icon=icon).kind = kind
+            row.operator("understudy.dailies_make", text=dailies.KINDS[kind][0].split()[-1], icon=icon).kind = kind
         if made is not None:
             done = made.job.state.state == "done"
             lines(layout, made.text, "CHECKMARK" if done else "ERROR")

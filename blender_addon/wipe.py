@@ -15,7 +15,23 @@ REACH = 12    # pixels from the line that take hold of it
 LINE = (1.0, 0.62, 0.2, 0.9)
 HANDLE = 7    # pixels, half the width of what shows that the line can be dragged
 
+# Textures of pictures are scene linear, what is drawn over a viewport is sRGB; Blender's own shaders that turn the one
+# into the other know no opacity.
+VERTEX = """
+void main() {
+  uv = texCoord;
+  gl_Position = ModelViewProjectionMatrix * vec4(pos, 0.0, 1.0);
+}
+"""
+FRAGMENT = """
+void main() {
+  vec3 light = max(texture(image, uv).rgb, vec3(0.0));
+  colour = vec4(mix(12.92 * light, 1.055 * pow(light, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, light)), opacity);
+}
+"""
+
 _handlers: list = []
+_shader: gpu.types.GPUShader | None = None
 
 
 def switch(on: bool) -> None:
@@ -45,6 +61,25 @@ def frame(context: bpy.types.Context) -> tuple[float, float, float, float] | Non
     return x - scale * width / 2, y - scale * height / 2, x + scale * width / 2, y + scale * height / 2
 
 
+def _picture_shader() -> gpu.types.GPUShader:
+    global _shader
+    if _shader is None:
+        between = gpu.types.GPUStageInterfaceInfo("understudy_wipe")
+        between.smooth("VEC2", "uv")
+        info = gpu.types.GPUShaderCreateInfo()
+        info.push_constant("MAT4", "ModelViewProjectionMatrix")
+        info.push_constant("FLOAT", "opacity")
+        info.sampler(0, "FLOAT_2D", "image")
+        info.vertex_in(0, "VEC2", "pos")
+        info.vertex_in(1, "VEC2", "texCoord")
+        info.vertex_out(between)
+        info.fragment_out(0, "VEC4", "colour")
+        info.vertex_source(VERTEX)
+        info.fragment_source(FRAGMENT)
+        _shader = gpu.shader.create_from_info(info)
+    return _shader
+
+
 def _draw() -> None:
     context = bpy.context
     settings, box = context.window_manager.understudy_review, frame(context)
@@ -52,14 +87,16 @@ def _draw() -> None:
         return
     left, low, right, high = box
     edge = left + settings.place * (right - left)
-    shader = gpu.shader.from_builtin("IMAGE_COLOR")
+    shader = _picture_shader()
     batch = batch_for_shader(shader, "TRI_STRIP", {
-        "pos": ((left, low, 0), (edge, low, 0), (left, high, 0), (edge, high, 0)),
+        "pos": ((left, low), (edge, low), (left, high), (edge, high)),
         "texCoord": ((0, 0), (settings.place, 0), (0, 1), (settings.place, 1))})
     gpu.state.blend_set("ALPHA")
     shader.bind()
     shader.uniform_sampler("image", gpu.texture.from_image(context.scene.understudy.shot.plate.data))
-    shader.uniform_float("color", (1, 1, 1, settings.opacity))
+    shader.uniform_float("opacity", settings.opacity)
+    shader.uniform_float("ModelViewProjectionMatrix",
+                         gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())
     batch.draw(shader)
     shader = gpu.shader.from_builtin("UNIFORM_COLOR")
     shader.uniform_float("color", LINE)

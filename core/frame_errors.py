@@ -117,9 +117,11 @@ def expected_vertices(sidecar: dict, sample: int, count: int, animated: np.ndarr
 
 
 def top_of(errors: np.ndarray) -> float:
-    """Where an axis of errors ends, in mm: the largest, rounded up to a half; 1 where none is known."""
+    """Where an axis of errors ends, in mm: the largest, rounded up to 1, 1.5, 2, 3, 4, 5, 6 or 8 of a power of ten."""
     known = errors[np.isfinite(errors)]
-    return max(0.5, float(np.ceil(2 * known.max()) / 2)) if len(known) else 1.0
+    largest = max(float(known.max()), 0.1) if len(known) else 1.0
+    power = 10.0 ** np.floor(np.log10(largest))
+    return next(round(float(part * power), 6) for part in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if part * power >= largest)
 
 
 def write_errors(path: Path | str, found: FrameErrors) -> None:

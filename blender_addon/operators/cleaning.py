@@ -54,6 +54,11 @@ largest error to be expected; spread over the shot, away from frames that have a
     back: BoolProperty(name="Back", options={"SKIP_SAVE"}, description="Go to the suggestion before instead")
 
     @classmethod
+    def description(cls, context, properties):
+        key = keymap.shown(cls.bl_idname)
+        return cls.__doc__ + (f"; {key} over the viewport" if key else "")
+
+    @classmethod
     def poll(cls, context):
         return solved_shot_of(cls, context) is not None
 

@@ -17,7 +17,8 @@ from understudy.core.jobs import Job
 from understudy.core.movie_writer import MovieWriter
 
 COMMANDS = ("new", "add-shot", "check", "composition", "runs", "sample", "train", "solve", "evaluate", "compare",
-            "watch", "probe", "picture", "suggest-crop", "doctor", "warm", "serve")
+            "errors", "sheet", "dailies", "report", "watch", "probe", "picture", "suggest-crop", "doctor", "warm",
+            "serve", "reproduce")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
 
 

@@ -11,7 +11,14 @@ from understudy.core.dailies import band, marked_frames, movie, sheet
 from understudy.core.errors import UnderstudyError
 from understudy.core.files import read_json, write_json
 from understudy.core.footage import open_footage
-from understudy.core.frame_errors import expected_vertices, measure, read_errors, truth_of, write_errors
+from understudy.core.frame_errors import (
+    expected_vertices,
+    measure,
+    read_errors,
+    top_of,
+    truth_of,
+    write_errors,
+)
 from understudy.core.meshcache import cache_writer
 from understudy.core.movie_writer import MovieWriter
 from understudy.core.page import curves
@@ -193,3 +200,8 @@ def test_curves_keep_peaks_and_leave_gaps():
     assert svg.count("<polyline") == 2 and len(svg) < 60000
     top = min(float(point.split(",")[1]) for part in svg.split('points="')[1:] for point in part.split('"')[0].split())
     assert top < 25, "the single frame that is bad"
+
+
+def test_axes_end_at_round_numbers():
+    assert [top_of(np.array([value, np.nan])) for value in (0.02, 0.17, 1.0, 1.4, 2.01, 7, 9.5, np.nan)] == [
+        0.1, 0.2, 1, 1.5, 3, 8, 10, 1]
