@@ -86,18 +86,20 @@ class _Reproduction:
     def settle(self, epochs: float | None, minutes: float | None, batch: int | None, seeds: int | None) -> None:
         """Fix the length of all runs, or find it as it was fixed: what is to be compared must be alike."""
         path = self.out / "reproduction.json"
-        self.settings = read_json(path) if path.exists() else {
-            "actor": self.actor.name, "topology": self.actor.template.hash, "frames": self.frames,
-            "epochs": None if minutes else epochs or EPOCHS, "batch": batch, "seeds": seeds or SEEDS}
-        begun = self.settings
-        if begun.get("topology") != self.actor.template.hash or begun.get("frames") != self.frames:
-            raise UnderstudyError(f"{self.out} was begun with {begun.get('actor')} and {begun.get('frames')} training "
-                                  f"frames, not with {self.actor.name} and {self.frames}. Name another folder.")
+        begun = read_json(path) if path.exists() else {}
+        if begun.get("epochs") is None or not any((self.out / "runs").glob("*/config.json")):  # nothing to be alike
+            length = None if minutes else epochs or begun.get("epochs") or EPOCHS
+            begun |= {"actor": self.actor.name, "topology": self.actor.template.hash, "frames": self.frames,
+                      "epochs": length, "batch": base_config(length or EPOCHS, batch).batch}
+        if (begun["topology"], begun["frames"]) != (self.actor.template.hash, self.frames):
+            raise UnderstudyError(f"{self.out} was begun with {begun['actor']} and {begun['frames']} training frames, "
+                                  f"not with {self.actor.name} and {self.frames}. Name another folder.")
         for what, value in (("epochs", epochs), ("batch", batch)):
-            if value is not None and begun[what] not in (None, value):
+            if value is not None and begun[what] != value:
                 raise UnderstudyError(f"{self.out} was begun with {begun[what]:g} for {what}, not {value:g}; what is "
                                       "compared must be alike. Name another folder, or leave that out.")
-        begun["seeds"] = max(begun["seeds"], seeds or 0)
+        begun["seeds"] = max(begun.get("seeds", 0), seeds or 0) or SEEDS
+        self.settings = begun
         write_json(path, begun)
 
     def config(self, variant: Variant) -> Config:
