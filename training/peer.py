@@ -165,7 +165,7 @@ def _row(peer: Peer, solver: Solver, actor: Actor, shot: Shot, index: int) -> np
     samples = shot.frames()[index:index + 1]
     (_, points), = _landmarks(actor, shot, samples)
     (_, inputs), = inputs_of(shot, solver.model, samples)
-    triangles, view = actor.template.triangles(), draw.View.front(actor.template.vertices)
+    triangles, view = actor.template.triangles(), draw.View.front(actor.template.vertices[actor.animated])
     target = np.asarray(shot.vertices()[samples[0]], np.float32)
     images = [cv2.cvtColor(inputs[0], cv2.COLOR_GRAY2BGR), draw.shaded(target, triangles, view)]
     for mesh in (solver.solve(inputs)[0], peer.solve(points[0])):
