@@ -8,6 +8,9 @@
 #                      likewise with REPOSITORY=dist/full
 #   With the packaging tool of bpy 5.0, or of a Blender named as BLENDER=/path/to/blender
 # make bench   measure this machine; prints and stores tables in benchmarks/
+# make reproduce  try every claim of the paper on the sample actor, in under 20 minutes
+# make reproduce-otto  the same on the test actor Otto, who is not part of the project: ../shared/actors/otto
+#   Reports are build/reproduction/*/report.html. Both go on where they were stopped. REPRODUCE="--epochs 20" for more
 # make pictures  make the pictures of the documentation, from the demo
 # make screenshots  play docs/scenarios in a real Blender and keep their pictures in docs/
 # make clean   remove what the targets made, but not .venv
@@ -33,7 +36,7 @@ HAVE_BPY = $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11
 NO_BPY = Skipped: bpy $(BPY_4.2) and $(BPY_5.0) need Python 3.11, and .venv has another.
 
 .PHONY: demo test test-core test-bpy test-in-bpy test-extension test-gui check extension \
-	extension-full repository bench pictures screenshots clean
+	extension-full repository bench reproduce reproduce-otto pictures screenshots clean
 
 test: test-core test-bpy test-extension test-gui
 
@@ -99,6 +102,17 @@ build/actor/model.safetensors: | $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+
+REPRODUCE ?=
+REPRODUCTION = build/reproduction
+
+reproduce: $(SAMPLE)/model.safetensors
+	$(BIN)/understudy reproduce $(SAMPLE) --out $(REPRODUCTION)/sample $(or $(REPRODUCE),--epochs 2)
+
+reproduce-otto: $(READY)
+	@test -d ../shared/actors/otto || { echo "There is no ../shared/actors/otto."; exit 1; }
+	test -f build/otto/model.safetensors || $(BIN)/python benchmarks/quality.py otto ../shared/actors build
+	$(BIN)/understudy reproduce build/otto --out $(REPRODUCTION)/otto $(or $(REPRODUCE),--minutes-per-run 1.5)
 
 pictures: demo
 	$(BIN)/python docs/pictures.py demo/actor
