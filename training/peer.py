@@ -32,7 +32,7 @@ from .dataset import check_length
 from .evaluate import inputs_of, regions_of
 
 FRAMES = 400       # training frames, evenly spaced, that it is made from
-COMPONENTS = 100   # of expression; the prior leaves no more to the last ones
+COMPONENTS = 100   # of expression
 FOCALS = (2, 4, 8, 16)  # focal lengths that are tried, in heights of the crop
 PULLS = (1, 3, 10, 30, 100, 300, 1000)  # weights of the prior that are tried; landmarks' errors go together, so above 1
 STEPS = 3          # of Gauss-Newton for a frame; more change nothing
