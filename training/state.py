@@ -17,6 +17,7 @@ from ..core.architectures import CONVOLUTIONAL
 from ..core.crop import HEIGHT, WIDTH, Crop
 from ..core.engine import reduced_precision
 from ..core.errors import UnderstudyError
+from ..core.jobs import Reporter
 from ..core.model import Model, load_model, write_tensors
 from ..core.modelfile import ModelFile
 from ..core.network import DROPOUT, make_network
@@ -229,14 +230,15 @@ class _Graph:
         return self.loss.clone()
 
 
-def new_model(actor: Actor, frames: Frames, config: Config) -> Model:
+def new_model(actor: Actor, frames: Frames, config: Config, report: Reporter = Reporter()) -> Model:
     """An untrained model: He initialisation, and the output layer from PCA (paper, Sec. 3.1 and 4.2)."""
     mean, basis, *_ = pca.fit(frames.targets, len(frames), config.components)
     whitening, reference = frames.statistics()
     if config.architecture in CONVOLUTIONAL:
         network = make_network(config.architecture, mean.size, len(basis))
     else:
-        network = image_pca.new_network(config.architecture, mean.size, len(basis), frames, whitening)
+        network = image_pca.new_network(config.architecture, mean.size, len(basis), frames, whitening,
+                                         report)
     generator = torch.Generator().manual_seed(config.seed)
     for name, layer in network.named_children():
         if name == "output":
