@@ -47,8 +47,11 @@ def run_train(options: argparse.Namespace) -> None:
     from ..core.actor import Actor
     from ..core.errors import UnderstudyError, UsageError
     from ..core.jobs import STARTED
+    from ..core.modelfile import ModelFile
 
-    check_architecture(options.architecture or PAPER)
+    start = ModelFile.load(options.start_from) if options.start_from else None
+    architecture = options.architecture or (start.architecture if start else PAPER)
+    check_architecture(architecture)
     Actor.load(options.folder)  # says what is wrong before a run folder is made
     changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
                if (value := vars(options)[name]) is not None}
@@ -67,7 +70,7 @@ def run_train(options: argparse.Namespace) -> None:
         from ..training.loop import train
 
         preset = options.preset or ("quick" if options.minutes else "paper")
-        config = Config.preset(preset).of(options.architecture or PAPER)
+        config = Config.preset(preset).of(architecture)
         config = dataclasses.replace(config.fine_tuning() if options.start_from else config, **changes)
         train(options.folder, config, run=folder, resume=options.resume, start_from=options.start_from,
               device=options.device, report=job)

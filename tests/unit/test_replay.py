@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from understudy.__main__ import main
 from understudy.core.actor import Actor
 from understudy.core.errors import Cancelled, UnderstudyError
 from understudy.core.jobs import Reporter
 from understudy.core.model import load_model
+from understudy.core.network import make_network
 from understudy.training import schedule
 from understudy.training.config import Config
 from understudy.training.loop import train
@@ -158,3 +160,15 @@ def test_a_run_that_was_killed_before_it_began_still_starts_from_its_model(begun
     model.unlink()
     train(actor, NONE, resume=run)
     assert len(load_model(run / "start.safetensors").learned) == 12
+
+
+@pytest.mark.parametrize("options, want", [
+    ([], "convolutional-narrow"), (["--architecture", "convolutional"], "convolutional")])
+def test_the_command_takes_the_schedule_and_the_network_that_suit(actor, small_model, monkeypatch, options, want):
+    model, asked = small_model(), []
+    model.network = make_network("convolutional-narrow", 15, 6)
+    model.save(actor / "model.safetensors")
+    monkeypatch.setattr("understudy.commands.training.run_job", lambda options, folder, name, work, **_: work(None))
+    monkeypatch.setattr("understudy.training.loop.train", lambda folder, config, **_: asked.append(config))
+    assert main(["train", str(actor), "--minutes", "5", "--from", str(actor / "model.safetensors"), *options]) == 0
+    assert asked == [dataclasses.replace(Config.preset("quick").fine_tuning(), minutes=5, architecture=want)]
