@@ -37,7 +37,7 @@ def fit(frames: Frames, whitening: tuple[float, float], components: int = COMPON
         report.check_cancel()
         centred = column.float() - middle
         gram.addmm_(centred, centred.T)
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = (found.float() for found in torch.linalg.eigh(gram.double()))  # in float32 the weak ones mix
     total = float(values.clamp(min=0).double().sum())
     count = max(1, min(components, len(chosen) - 1, int((values > 1e-7 * values[-1]).sum())))
     values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
