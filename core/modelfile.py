@@ -106,13 +106,12 @@ class ModelFile:
 
     def familiarity(self) -> Familiarity | None:
         """What the model knows of its training footage; None in models without."""
-        names = [name for name in self.tensors if name.startswith("familiar.")]
+        names = [name for name in self.tensors if name.startswith("familiarity.")]
         if not names:
             return None
         try:
-            return read_familiarity({name.removeprefix("familiar."): self.finite(name) for name in names},
-                                    self.about.get("expected"), self.tensors["confidence"].shape[0], self.components,
-                                    len(self.regions))
+            return read_familiarity({name.removeprefix("familiarity."): self.finite(name) for name in names},
+                                    self.about.get("expected"), self.tensors["confidence"].shape[0], self.components)
         except ValueError as error:
             raise UnderstudyError(f"{self.path} is not a whole model file ({error}). Copy it again, or train again."
                                   ) from error

@@ -9,10 +9,8 @@ from .errors import UnderstudyError
 from .solved import Solved
 
 SPREAD = 20.0      # frames around one that was chosen in which others are less worth a look
-ALIKE = 0.3        # of the usual distance of two expressions: nearer ones need not both be cleaned
 DARK, BRIGHT = 0.85, 1.18  # of the training pictures' brightness: beyond what training has shown the network
 STANDS_OUT = 1.3   # times what is usual in the solve
-POOL = 20_000      # frames of many solves among which some are chosen
 
 
 @dataclass(frozen=True)
@@ -53,44 +51,22 @@ def expected_error(sidecar: dict, region: str = "all") -> np.ndarray:
 
 
 def clean_next(sidecar: dict, count: int = 20, taken: np.ndarray | list[int] = (),
-               excluded: np.ndarray | None = None, codes: np.ndarray | None = None) -> list[Suggestion]:
+               excluded: np.ndarray | None = None) -> list[Suggestion]:
     """The `count` samples of a solve that are most worth cleaning, the most urgent first, spread over time.
 
     sidecar : as in `expected_error`.    taken : samples that were cleaned.    excluded : (n,) bool, samples that will
-    not train.    codes : (n, K) of the solve, so that no two expressions that are nearly alike are listed.
+    not train.
     """
     expected, why = expected_error(sidecar), _Reasons(sidecar)
     return [Suggestion(sample, why(sample), float(expected[sample]))
-            for sample in suggest_frames(expected, count, taken, excluded, codes)]
+            for sample in suggest_frames(expected, count, taken, excluded)]
 
 
 def clean_next_of(solves: Sequence[Solved], count: int = 20) -> list[Choice]:
-    """The `count` frames of several solves that are most worth cleaning, the most urgent first.
-
-    No two are near in time or, where solves have codes of one model, alike in expression.
-    """
-    if not solves:
-        return []
-    step = -(-sum(solved.count for solved in solves) // POOL)
-    rows = [np.arange(0, solved.count, step) for solved in solves]
-    worth = np.concatenate([expected_error(solved.sidecar)[row] for solved, row in zip(solves, rows, strict=True)])
-    # a gap in time between solves, so that what is chosen in one does not count against the next
-    times = np.concatenate([row + 1e6 * i for i, row in enumerate(rows)])
-    place = [(i, int(sample)) for i, row in enumerate(rows) for sample in row]
-    reasons = [_Reasons(solved.sidecar) for solved in solves]
-    chosen = _choose(worth, times, count, codes=_codes_of(solves, rows))
-    return [Choice(str(solves[i].path), solves[i].first + sample, reasons[i](sample), float(worth[row]))
-            for row in chosen for i, sample in [place[row]]]
-
-
-def _codes_of(solves: Sequence[Solved], rows: list[np.ndarray]) -> np.ndarray | None:
-    """Codes of the chosen rows; None where they are missing or come from several models."""
-    if len({model for solved in solves for model in solved.models}) != 1:
-        return None
-    try:
-        return np.concatenate([solved.codes()[row] for solved, row in zip(solves, rows, strict=True)])
-    except UnderstudyError:
-        return None
+    """The `count` frames of several solves that are most worth cleaning, the most urgent first, spread over time."""
+    found = [Choice(str(solved.path), solved.first + one.sample, one.reason, one.expected_mm)
+             for solved in solves for one in clean_next(solved.sidecar, count)]
+    return sorted(found, key=lambda one: -one.expected_mm)[:count]
 
 
 class _Reasons:
@@ -103,8 +79,8 @@ class _Reasons:
         self._regions = {name: column for name, column in (read("expected_mm") or read("confidence_mm")).items()
                          if name != "all"}
         self._honest = bool(sidecar.get("expected_mm"))
-        self._distance, self._novelty = read("distance_mm").get("all"), read("novelty_mm").get("all")
-        self._brightness = read("signals").get("brightness")
+        self._novelty, signals = read("novelty_mm").get("all"), read("signals")
+        self._distance, self._brightness = signals.get("expression_mm"), signals.get("brightness")
 
     def __call__(self, sample: int) -> str:
         said = []
@@ -131,41 +107,29 @@ def _times_usual(column: np.ndarray | None, sample: int) -> float:
     return float(column[sample] / max(np.nanmedian(column), 1e-9))
 
 
-def suggest_frames(confidence: np.ndarray, count: int, taken: np.ndarray | list[int] = (),
-                   excluded: np.ndarray | None = None, codes: np.ndarray | None = None) -> list[int]:
+def suggest_frames(worth: np.ndarray, count: int, taken: np.ndarray | list[int] = (),
+                   excluded: np.ndarray | None = None) -> list[int]:
     """The `count` samples that are most worth cleaning, the most urgent first, spread over time.
 
-    confidence : (n,) mm, how unsure the model is; NaN where that is not known.    taken : samples that were cleaned.
-    excluded : (n,) bool, samples that will not train.    codes : (n, K), to list no two expressions that are alike.
+    worth : (n,) mm, the error to expect; NaN where that is not known.    taken : samples that were cleaned.
+    excluded : (n,) bool, samples that will not train.
+    To keep expressions apart as well as frames saved no work: benchmarks/cleaning.py.
     """
-    worth = np.array(confidence, np.float64)
+    worth = np.nan_to_num(np.asarray(worth, np.float64), nan=0.0).clip(0)
     if excluded is not None:
-        worth[excluded] = 0
-    return _choose(worth, np.arange(len(worth)), count, taken, codes)
-
-
-def _choose(worth: np.ndarray, times: np.ndarray, count: int, taken: np.ndarray | list[int] = (),
-            codes: np.ndarray | None = None) -> list[int]:
-    """Rows of high worth, the highest first; each makes others less worth that are near in time or alike."""
-    worth = np.nan_to_num(worth.astype(np.float64), nan=0.0).clip(0)
-    usual = 0.0
-    if codes is not None and len(codes) > 1:
-        some = codes[np.linspace(0, len(codes) - 1, min(len(codes), 200)).astype(int)]
-        usual = float(np.median(np.linalg.norm(some - some[::-1], axis=1)))
-
-    def without(worth: np.ndarray, row: int) -> np.ndarray:
-        near = np.exp(-np.square((times - times[row]) / SPREAD))
-        if usual:
-            near = np.maximum(near, np.exp(-np.square((codes - codes[row]) / (ALIKE * usual)).sum(axis=1)))
-        return worth * (1 - near)
-
-    for row in taken:
-        worth = without(worth, row)
+        worth = np.where(excluded, 0.0, worth)
+    samples = np.arange(len(worth))
+    for sample in taken:
+        worth = worth * _away(samples, sample)
     chosen: list[int] = []
     while len(chosen) < count and worth.any():
         chosen.append(int(worth.argmax()))
-        worth = without(worth, chosen[-1])
+        worth = worth * _away(samples, chosen[-1])
     return chosen
+
+
+def _away(samples: np.ndarray, sample: int) -> np.ndarray:
+    return 1 - np.exp(-np.square((samples - sample) / SPREAD))
 
 
 def project(positions: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

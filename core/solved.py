@@ -18,7 +18,7 @@ from .files import read_json
 from .meshcache import read_cache
 from .modelfile import COMPONENT_LIMIT
 
-COLUMNS = ("confidence_mm", "novelty_mm", "distance_mm", "expected_mm", "signals")  # older sidecars have the first
+COLUMNS = ("confidence_mm", "novelty_mm", "expected_mm", "signals")  # older sidecars have the first
 FRAME_LIMIT = 100_000_000  # a month at 30 frames a second
 
 

@@ -111,18 +111,18 @@ def _parts(old: list[dict], new: dict, last: int) -> list[dict]:
 def _told(take: Take) -> dict[str, dict[str, np.ndarray]]:
     """What the solve tells of its frames, kind -> name -> a number a frame (core/review.py reads it).
 
-    confidence_mm, novelty_mm, distance_mm (to the nearest expression of training) and expected_mm (RMSE) : by region;
-    "all" is every animated vertex. All but the first are empty for models that cannot tell them.
-    signals : brightness, against training's.
+    confidence_mm, novelty_mm and expected_mm (RMSE) : by region; "all" is every animated vertex.
+    signals : brightness, against training's, and expression_mm, the distance to the nearest expression of training.
+    Models that cannot tell leave out all but confidence and brightness.
     """
     model, known, signals = take.solver.model, take.solver.model.familiarity, np.concatenate(take.signals).T
     names = ["all", *sorted(model.regions)]
-    told = {"confidence_mm": dict(zip(names, signals, strict=False)), "novelty_mm": {}, "distance_mm": {},
-            "expected_mm": {}, "signals": {"brightness": np.array(take.gray[:take.done]) / max(model.whitening[0], 1)}}
+    told = {"confidence_mm": dict(zip(names, signals, strict=False)), "novelty_mm": {}, "expected_mm": {},
+            "signals": {"brightness": np.array(take.gray[:take.done]) / max(model.whitening[0], 1)}}
     if known is not None:
         told["novelty_mm"] = dict(zip(names, signals[len(names):], strict=True))
-        told["distance_mm"] = dict(zip(names, known.distance(np.concatenate(take.codes)).T, strict=True))
-        told["expected_mm"] = known.errors(told["novelty_mm"], told["distance_mm"])
+        told["expected_mm"] = known.errors(told["novelty_mm"])
+        told["signals"]["expression_mm"] = known.distance(np.concatenate(take.codes))
     return told
 
 

@@ -1,7 +1,7 @@
 """At the end of training: what the model knows of its footage, and what error to expect of an unfamiliar frame.
 
-Novelty and distance (core/familiarity.py) are measured on the validation shots, as they are and with faults planted
-into them that go beyond what augmentation has shown the network; the error that they stand for is fitted by region.
+Novelty (core/familiarity.py) is measured on the validation shots, as they are and with faults planted into them that go
+beyond what augmentation has shown the network; the error that it stands for is a power of it, fitted by region.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import torch
 
 from ..core.batches import novelty
 from ..core.engine import reduced_precision
-from ..core.familiarity import COMPONENTS, EXPRESSIONS, Familiarity, far_apart
+from ..core.familiarity import COMPONENTS, Familiarity
 from ..core.model import Model, confidence_weights
 from . import augment
 from .config import Config
@@ -36,11 +36,8 @@ def learn_familiarity(model: Model, frames: Frames, validation: Frames | None, c
     rng = np.random.default_rng(config.seed)
     features = np.concatenate([_features(model, frames, block, config, 1.0, rng, device)
                                for block in _blocks(frames, TRAINING_FRAMES)])
-    mean, head = features.mean(axis=0), _Head(model)
-    metric = np.stack([_metric(rows) for rows in head.rows()])
-    codes = head.codes(features)
-    known = Familiarity(mean, _components(features - mean), metric,
-                        codes[far_apart(codes @ metric[0].T, EXPRESSIONS)])
+    mean, head = features.mean(axis=0), Head(model)
+    known = Familiarity(mean, _components(features - mean), _metric(head.output), head.codes(features))
     if not validation:
         return known
     return replace(known, expected=learn_errors(model, known, validation, config, device))
@@ -49,17 +46,17 @@ def learn_familiarity(model: Model, frames: Frames, validation: Frames | None, c
 def learn_errors(model: Model, known: Familiarity, validation: Frames, config: Config, device: torch.device,
                  ) -> dict[str, tuple[float, float]]:
     """`Familiarity.expected`, of frames that the model was not trained on."""
-    rng, head = np.random.default_rng(config.seed), _Head(model)
+    rng, head = np.random.default_rng(config.seed), Head(model)
     seen, errors, weight = [], [], []
     for strength in (0.0, FAULT):
         for block in _blocks(validation, VALIDATION_FRAMES):
             features = _features(model, validation, block, config, strength, rng, device)
-            seen.append(head.novelty(known, features) * known.distance(head.codes(features)))
+            seen.append(head.novelty(known, features))
             errors.append(head.errors(features, validation.targets(block)))
             weight.append(np.full(len(block), 1.0 if strength else CLEAN_WEIGHT))
     names, weight = ["all", *sorted(model.regions)], np.concatenate(weight)
     columns = zip(names, np.concatenate(seen).T, np.concatenate(errors).T, strict=True)
-    return {name: fit_power(products, truth, weight) for name, products, truth in columns}
+    return {name: fit_power(novelties, truth, weight) for name, novelties, truth in columns}
 
 
 def looked_at(frames: Frames, validation: Frames | None) -> int:
@@ -68,16 +65,16 @@ def looked_at(frames: Frames, validation: Frames | None) -> int:
 
 
 def fit_power(seen: np.ndarray, errors: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
-    """Factor and power by which errors (n,) mm follow novelty times distance (n,) mm2, by least squares of logarithms.
+    """Factor and power by which errors (n,) mm follow novelties (n,) mm, by least squares of their logarithms.
 
-    The power is kept between 0.15 and 1.5, so that a few frames cannot make it meaningless.
+    The power is kept between 0.3 and 3, so that a few frames cannot make it meaningless.
     """
     x, y = np.log(np.maximum(seen, LEAST)), np.log(np.maximum(errors, LEAST))
     weight = np.ones(len(x)) if weight is None else weight
     x0, y0 = np.average(x, weights=weight), np.average(y, weights=weight)
     varies = np.average(np.square(x - x0), weights=weight)
-    power = np.average((x - x0) * (y - y0), weights=weight) / varies if varies > 1e-6 else 0.5
-    power = float(np.clip(power, 0.15, 1.5))
+    power = np.average((x - x0) * (y - y0), weights=weight) / varies if varies > 1e-6 else 1.0
+    power = float(np.clip(power, 0.3, 3.0))
     return float(np.exp(y0 - power * x0)), power
 
 
@@ -106,7 +103,8 @@ def _features(model: Model, frames: Frames, indices: np.ndarray, config: Config,
 
 def _metric(weights: np.ndarray) -> np.ndarray:
     """(K, K) float32, by which a code is as long as the RMSE, in mm, that it causes.    weights : (3 n, K), cm."""
-    values, vectors = np.linalg.eigh(weights.T @ weights * 300 / max(1, len(weights)))
+    weights = weights.astype(np.float64)
+    values, vectors = np.linalg.eigh(weights.T @ weights * 300 / len(weights))  # mm2 a vertex
     return (vectors * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
 
 
@@ -119,7 +117,7 @@ def _components(features: np.ndarray) -> np.ndarray:
     return (vectors[:, kept].T @ features / np.sqrt(values[kept])[:, None]).astype(np.float32)
 
 
-class _Head:
+class Head:
     """What is behind the convolutions of a model, on the processor."""
 
     def __init__(self, model: Model):
@@ -127,25 +125,24 @@ class _Head:
         self.fc, self._fc_bias, self.output, self._output_bias = (
             value.detach().cpu().numpy() for value in (network.fc.weight, network.fc.bias, network.output.weight,
                                                        network.output.bias))
-        self._confidence = torch.from_numpy(confidence_weights(network, animated, model.regions))
+        self.confidence = torch.from_numpy(confidence_weights(network, animated, model.regions))
         self._parts = [np.ones(len(animated), bool), *(np.isin(animated, model.regions[name])
                                                        for name in sorted(model.regions))]
         self._centimetres = model.centimetres
 
-    def rows(self) -> Iterator[np.ndarray]:
-        """The output weights of all vertices, and of each region, (3 n, K) float64."""
-        for part in self._parts:
-            yield self.output[np.repeat(part, 3)].astype(np.float64)
-
     def codes(self, features: np.ndarray) -> np.ndarray:
         return features @ self.fc.T + self._fc_bias
 
+    def vertices(self, codes: np.ndarray) -> np.ndarray:
+        """(n, 3 A) cm."""
+        return codes @ self.output.T + self._output_bias
+
     def novelty(self, known: Familiarity, features: np.ndarray) -> np.ndarray:
         arrays = (torch.from_numpy(array) for array in (features, known.mean, known.components))
-        return novelty(*arrays, self._confidence).numpy()
+        return novelty(*arrays, self.confidence).numpy()
 
     def errors(self, features: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """RMSE in mm, (n, 1 + regions).    targets : (n, A, 3) in mesh units."""
-        outputs = self.codes(features) @ self.output.T + self._output_bias
+        outputs = self.vertices(self.codes(features))
         squares = np.square(outputs.reshape(targets.shape) - targets * self._centimetres).sum(axis=2) * 100
         return np.stack([np.sqrt(squares[:, part].sum(axis=1) / max(1, part.sum())) for part in self._parts], axis=1)

@@ -4,18 +4,17 @@ import torch
 
 from understudy.core.batches import Head, novelty
 from understudy.core.errors import UnderstudyError
-from understudy.core.familiarity import Familiarity, far_apart, read_familiarity
+from understudy.core.familiarity import Familiarity, read_familiarity
 from understudy.core.model import load_model
 from understudy.core.modelfile import ModelFile
 
 rng = np.random.default_rng(0)
 
 
-def familiarity(features=9720, codes=4, regions=2):
+def familiarity(features=9720, codes=4):
     basis = np.linalg.qr(rng.standard_normal((features, 3)))[0].T
     return Familiarity(rng.random(features).astype(np.float32), basis.astype(np.float32),
-                       np.stack([scale * np.diag([1, 2, 0, 1, 3, 1][:codes]) for scale in range(1, 2 + regions)])
-                       .astype(np.float32),
+                       np.diag([1, 2, 0, 1, 3, 1][:codes]).astype(np.float32),
                        rng.standard_normal((5, codes)).astype(np.float32), {"all": (2.0, 1.5)})
 
 
@@ -34,30 +33,23 @@ def test_distance_and_expected_error():
     known = familiarity()
     codes = rng.standard_normal((6, 4)).astype(np.float32)
     want = np.linalg.norm((codes[:, None] - known.expressions) * [1, 2, 0, 1], axis=2).min(axis=1)
-    assert known.distance(codes) == pytest.approx(np.outer(want, [1, 2, 3]), abs=1e-3)
-    two = {"all": np.array([2.0]), "lips": np.array([1.0])}
-    assert known.errors(two, two) == {"all": pytest.approx([16.0])}
-
-
-def test_far_apart_takes_each_place_once():
-    points = np.repeat(np.array([[0, 0], [10, 0], [0, 7], [.1, 0]]), 3, axis=0)
-    assert {tuple(point) for point in points[far_apart(points, 3)]} >= {(10, 0), (0, 7)}
-    assert len(far_apart(points, 10)) == 4 and len(far_apart(np.zeros((5, 2)), 3)) == 1
+    assert known.distance(codes) == pytest.approx(want, abs=1e-3)
+    assert known.errors({"all": np.array([4.0]), "lips": np.array([1.0])}) == {"all": pytest.approx([16.0])}
 
 
 @pytest.mark.parametrize("wrong", ["mean", "components", "metric", "expressions", None])
 def test_what_does_not_fit_the_network_is_refused(wrong):
-    arrays = {name.removeprefix("familiar."): array for name, array in familiarity().arrays().items()}
+    arrays = {name.removeprefix("familiarity."): array for name, array in familiarity().arrays().items()}
     if wrong:
         arrays[wrong] = arrays[wrong][..., :2]
         with pytest.raises(ValueError, match=wrong):
-            read_familiarity(arrays, {}, 9720, 4, 2)
+            read_familiarity(arrays, {}, 9720, 4)
     else:
-        found = read_familiarity(arrays, {"all": [1, 2], "lips": "x", "lids": [1]}, 9720, 4, 2)
+        found = read_familiarity(arrays, {"all": [1, 2], "lips": "x", "lids": [1]}, 9720, 4)
         assert found.expected == {"all": (1, 2)}
         del arrays["mean"]
         with pytest.raises(ValueError, match="mean"):
-            read_familiarity(arrays, None, 9720, 4, 2)
+            read_familiarity(arrays, None, 9720, 4)
 
 
 def test_a_model_file_keeps_it_and_a_solve_tells_it(tmp_path, small_model):
@@ -81,5 +73,5 @@ def test_a_damaged_one_is_told(tmp_path, small_model):
     model.familiarity = familiarity(codes=len(model.basis))
     model.familiarity.mean[3] = np.nan
     model.save(path)
-    with pytest.raises(UnderstudyError, match="familiar.mean holds numbers that are not finite"):
+    with pytest.raises(UnderstudyError, match="familiarity.mean holds numbers that are not finite"):
         ModelFile.load(path).familiarity()
