@@ -179,7 +179,7 @@ class _Reproduction:
         """Measure what is asked for and not yet known."""
         make_folder(self.out / "measured")
         for variant in plan(self.settings["seeds"]):
-            if variant.part in self.parts and self.finished(variant):
+            if variant.solves and variant.part in self.parts and self.finished(variant):
                 path = self.folder(variant) / "model.safetensors"
                 self._remember(variant.name, path, f"Measuring {variant.name}",
                                lambda path=path, moved=variant.moved: measures.model(

@@ -30,7 +30,8 @@ class Variant:
     """One training run.
 
     changes : of the base's Config.    longer : times the frames that the base is shown, up to the paper's 200 epochs.
-    moved : also measured on pictures that are moved about.    needed : nothing goes without it.
+    solves : how its model solves is measured too.    moved : also on pictures that are moved about.
+    needed : nothing goes without it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Variant:
     what: str
     changes: dict = field(default_factory=dict)
     longer: float = 1.0
+    solves: bool = False
     moved: bool = False
     needed: bool = False
 
@@ -55,19 +57,20 @@ def plan(seeds: int) -> list[Variant]:
     networks = {"narrow": "half as many channels", "shallow": "without the layers of stride 1",
                 "wide": "one and a half times as many channels", "deep": "with two layers of stride 1 in every pair"}
     return [
-        Variant("base", "base", "the paper's network and augmentation", moved=True, needed=True),
+        Variant("base", "base", "the paper's network and augmentation", solves=True, moved=True, needed=True),
         *more,
         Variant("frozen-output", "output", "the output layer kept as the PCA gave it", {"freeze_output": True}),
-        Variant("no-augmentation", "augmentation", "without any augmentation", UNMOVED, moved=True),
+        Variant("no-augmentation", "augmentation", "without any augmentation", UNMOVED, solves=True,
+                moved=True),
         *(Variant(name, "rejected", f"with {name} of {value:g}", {name: value}) for name, value in TRIED.items()),
         Variant("whitened-each", "whitening", "every picture whitened by itself",
                 {"architecture": "convolutional-whitened-each"}),
         *(Variant(name, "layers", what, {"architecture": f"convolutional-{name}"}) for name, what in networks.items()),
         # It trains in an eighth of the time (Sec. 5.1), and is meant to converge.
         Variant("fully-connected", "fully-connected", "fully connected, pictures stabilised",
-                {"architecture": "fully-connected"}, longer=20),
+                {"architecture": "fully-connected"}, longer=20, solves=True),
         Variant("fully-connected-unstabilised", "fully-connected", "fully connected, pictures as they are",
-                {"architecture": "fully-connected-unstabilised"}, longer=20),
+                {"architecture": "fully-connected-unstabilised"}, longer=20, solves=True),
         Variant("fully-connected-jittered", "jitter", "fully connected, stabilised pictures moved a little",
                 {"architecture": "fully-connected", **JITTER}, longer=20),
     ]
