@@ -28,6 +28,7 @@ def add(commands) -> tuple[argparse.ArgumentParser, ...]:
     length.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, by its name")
     train.add_argument("--from-present", action="store_true", help="go on from the model in use")
     train.add_argument("--batch", type=int, default=50, metavar="N", help="frames a step (default: 50)")
+    train.add_argument("--gaps", action="store_true", help="count more how exactly lips and lids meet")
     train.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (default: as the preferences say)")
     train.add_argument("--wait", action="store_true",
                        help="show how it goes until it ends; without, it goes on after this command. Ctrl-C stops it")
@@ -52,7 +53,8 @@ def run_train(scene: bpy.types.Scene, options: argparse.Namespace) -> int:
     else:
         length = next((name for name, preset in training.PRESETS.items() if preset == options.preset), "MINUTES")
         model = training.folder_of(settings) / "model.safetensors" if options.from_present else None
-        training.start(scene, Order(length, options.minutes or 20.0, model, options.batch, options.device or ""))
+        training.start(scene, Order(length, options.minutes or 20.0, model, options.batch, options.device or "",
+                                    options.gaps))
         pump.finish()
     run = training.live_run(settings)
     if run is None:

@@ -34,6 +34,7 @@ LOOKED_AT = 3.0  # s since the panel was drawn in which it is kept up to date
 EARLIER = 4   # runs behind the one that is looked at
 LOOKING = "Looking for a GPU ..."
 DEVICES = (("PREFERENCES", "As in Preferences", "What the preferences of Understudy say"), *preferences.DEVICES)
+GAPS = 10  # weight of the gaps, measured by benchmarks/losses.py
 PRESETS = {"QUICK": "quick", "PAPER": "paper", "SMOKE": "smoke"}
 
 text = ""     # what goes on before a run begins, or why it did not; for the panel
@@ -53,7 +54,7 @@ class Order:
     """What is asked of a training.
 
     length : MINUTES or a key of PRESETS.    model : start from this one instead of random weights.
-    batch : frames a step.    device : "" is as the preferences say.
+    batch : frames a step.    device : "" is as the preferences say.    gaps : whether closed lips and lids count more.
     """
 
     length: str = "MINUTES"
@@ -61,6 +62,7 @@ class Order:
     model: Path | None = None
     batch: int = 50
     device: str = ""
+    gaps: bool = False
 
 
 def folder_of(settings) -> Path | None:
@@ -111,7 +113,9 @@ def start(scene: bpy.types.Scene, order: Order) -> None:
     run = next(path for i in range(1000) if not (path := folder / "runs" / (name + (f"_{i}" if i else ""))).exists())
     length = ["--minutes", order.minutes] if order.length == "MINUTES" else ["--preset", PRESETS[order.length]]
     arguments = ["train", folder, *length, "--batch", order.batch, "--device", device, *_limit(), "--run", run,
-                 *(["--from", order.model] if order.model is not None else [])]
+                 *(["--from", order.model] if order.model is not None else []),
+                 *(["--painted"] if actor.weights is not None else []),
+                 *(["--gaps", GAPS] if order.gaps else [])]
     _say("")
     if device == "cpu":
         _launch(folder, Run(run), arguments)

@@ -11,6 +11,8 @@ from pathlib import Path
 from ..core.architectures import ARCHITECTURES, PAPER, check_architecture
 from .running import add_device, run_job
 
+CHANGES = ("epochs", "minutes", "batch", "seed", "freeze_output", "painted", "gaps", "velocity")  # of the preset
+
 
 def add_commands(command: Callable) -> None:
     """The options of this file's commands."""
@@ -36,6 +38,12 @@ def add_commands(command: Callable) -> None:
     train.add_argument("--freeze-output", action="store_true", default=None, help="keep the output layer from PCA")
     train.add_argument("--batch", type=int, metavar="N", help="frames a step (default: 50, the paper's)")
     train.add_argument("--seed", type=int, metavar="N", help="of the initial weights and the augmentation (default: 0)")
+    train.add_argument("--painted", action="store_true", default=None,
+                       help="let vertices count as the actor's painted weights say")
+    train.add_argument("--gaps", type=float, metavar="W",
+                       help="weight of the gaps between the lips and between the lids, beside the paper's loss")
+    train.add_argument("--velocity", type=float, metavar="W",
+                       help="weight of how the error changes from a frame to the next, beside the paper's loss")
     train.add_argument("--tensorboard", action="store_true", help="mirror the metrics to RUN/tensorboard")
     add_device(train)
     train.add_argument("--gpu-memory", type=float, default=0, metavar="GB",
@@ -53,8 +61,7 @@ def run_train(options: argparse.Namespace) -> None:
     architecture = options.architecture or (start.architecture if start else PAPER)
     check_architecture(architecture)
     Actor.load(options.folder)  # says what is wrong before a run folder is made
-    changes = {name: value for name in ("epochs", "minutes", "batch", "seed", "freeze_output")
-               if (value := vars(options)[name]) is not None}
+    changes = {name: value for name in CHANGES if (value := vars(options)[name]) is not None}
     if options.resume and (changes or options.architecture or options.start_from or options.run_folder):
         raise UsageError("--resume goes on with the run as it was begun: leave out what would change it.")
     if options.resume and not (Path(options.resume) / "config.json").is_file():

@@ -1,7 +1,7 @@
 """Step 5: training. Begin it, stop it, and choose among its runs."""
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ...core.errors import UnderstudyError
 from ...core.runs import Run
@@ -60,6 +60,8 @@ class UNDERSTUDY_OT_train_start(bpy.types.Operator):
     device: EnumProperty(name="Device", items=training.DEVICES, options={"SKIP_SAVE"},
                          description="What the network trains on")
     batch: IntProperty(name="Batch", default=50, min=1, options={"SKIP_SAVE"}, description="Frames a step")
+    gaps: BoolProperty(name="Favour Closed Lips and Lids", default=False, options={"SKIP_SAVE"},
+                       description="Count more how exactly lips and lids meet")
 
     @classmethod
     def poll(cls, context):
@@ -73,7 +75,7 @@ class UNDERSTUDY_OT_train_start(bpy.types.Operator):
         model = folder / "model.safetensors" if self.begin == "PRESENT" else None
         device = "" if self.device == "PREFERENCES" else self.device
         try:
-            training.start(context.scene, Order(self.length, self.minutes, model, self.batch, device))
+            training.start(context.scene, Order(self.length, self.minutes, model, self.batch, device, self.gaps))
             if bpy.app.background:
                 pump.finish()
                 if training.text:

@@ -60,6 +60,18 @@ def start(scene, **options):
     return the_run(scene)
 
 
+def test_painted_weights_and_closed_gaps_count(trained):
+    face = trained.understudy.template
+    bpy.context.view_layer.objects.active = face
+    face.vertex_groups.new(name="painted").add([0, 1, 2], 1.0, "REPLACE")
+    face.vertex_groups.active_index = len(face.vertex_groups) - 1
+    assert bpy.ops.understudy.actor_weights() == {"FINISHED"}
+    run = start(trained, **LONG, gaps=True)
+    wait(lambda: run.train or not run.live, "it trains")
+    config = json.loads((run.folder / "config.json").read_text())["config"]
+    assert run.live and config["painted"] and config["gaps"] > 0
+
+
 def to_the_end(run):
     wait(lambda: not run.live, "the run ends")
     training.finish()
