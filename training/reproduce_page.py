@@ -19,6 +19,7 @@ from .variants import TRIED
 MARKS = {HELD: "&#10003;", NOT_HELD: "&#10007;", NOT_TESTED: "&ndash;"}
 STYLE = """<style>
 table.claims td { white-space: normal; text-align: left; vertical-align: top; } table.claims th { text-align: left; }
+table.claims td:first-child { white-space: nowrap; font-size: 13px; }
 .held { color: #2c8a4b; font-weight: 600; white-space: nowrap; } .failed { color: #c8442c; font-weight: 600;
 white-space: nowrap; } .open { color: var(--soft); white-space: nowrap; }
 code { font-size: 12px; } img.figure { width: 100%; border-radius: 4px; display: block; }
