@@ -5,7 +5,6 @@ report.html are made anew from all that is there. So it can be stopped at any ti
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..core.actor import Actor
 from ..core.architectures import PAPER
 from ..core.errors import Cancelled, UnderstudyError
 from ..core.files import hash_file, make_folder, read_json, write_json
-from ..core.jobs import Job, Reporter
+from ..core.jobs import Job, Reporter, plain
 from ..core.runs import Run
 from . import measures, peer
 from .claims import judge
@@ -26,6 +25,7 @@ from .variants import PARTS, Variant, base_config, plan
 EPOCHS = 1.0          # of every run, if nobody says how long
 VALIDATIONS = 12      # along a run, so that it has a curve
 SEEDS = 3
+TRIAL_MINUTES = 0.5   # to find out how fast training is
 
 
 def reproduce(
@@ -33,7 +33,7 @@ def reproduce(
     out: Path | str,                   # folder of the runs and the report; goes on with what is there
     parts: Sequence[str] = (),         # of PARTS. Empty = all
     epochs: float | None = None,       # length of every run. None = as begun, or EPOCHS
-    minutes: float | None = None,      # instead: what the first run takes this long for, all others are shown too
+    minutes: float | None = None,      # instead: how long the base is to take on this machine
     batch: int | None = None,          # frames a step. None = as begun, or the paper's 50; 16 for short runs
     seeds: int | None = None,          # how often the base is trained. None = as begun, or SEEDS
     run: Path | str | None = None,     # finished run for Figure 4. None = the actor's longest, or the base
@@ -130,16 +130,14 @@ class _Reproduction:
                 self.report.warning(f"{variant.name} was left out: {error}")
 
     def _find_length(self, first: Variant, minutes: float) -> None:
-        """The first run takes as long as it may; what it was shown by then is the length of all."""
-        config = dataclasses.replace(base_config(1.0, self.settings["batch"]), minutes=minutes)
-        self.report.status(f"Finding out how many frames {minutes:g} minutes show: {first.name}")
-        scratch = self.out / "runs" / "length"
-        self._train(dataclasses.replace(first, name="length"), config, 0, 0)
-        found = Run(scratch)
-        found.catch_up()
-        self.settings["epochs"] = round(found.train[-1][0] / self.frames, 3) if found.train else EPOCHS
+        """The length of all runs: what the first is shown in `minutes`, by how fast it begins."""
+        self.report.status(f"Finding out how many frames {minutes:g} minutes show")
+        config = dataclasses.replace(base_config(EPOCHS, self.settings["batch"]), minutes=min(minutes, TRIAL_MINUTES))
+        trial = Run(self._train(dataclasses.replace(first, name="trial"), config, 0, 0))
+        trial.catch_up()
+        self.settings["epochs"] = round(60 * minutes * trial.train[-1][0] / trial.seconds / self.frames, 3)
         write_json(self.out / "reproduction.json", self.settings)
-        shutil.rmtree(scratch)
+        shutil.rmtree(trial.folder)
 
     def folder(self, variant: Variant) -> Path:
         return self.out / "runs" / variant.name
@@ -157,7 +155,8 @@ class _Reproduction:
             return False
         return stored == self.config(variant)
 
-    def _train(self, variant: Variant, config: Config, before: float, total: float) -> None:
+    def _train(self, variant: Variant, config: Config, before: float, total: float) -> Path:
+        """Train one run, or go on with it; `before` of `total` frames of all runs lie behind. Returns its folder."""
         folder = self.folder(variant)
         resumable = config.minutes is None and (folder / "checkpoint.safetensors").exists() and self._same(variant)
         if folder.exists() and not resumable:
@@ -172,6 +171,7 @@ class _Reproduction:
                   report=job, use=False)
         for name in ("checkpoint.safetensors", "start.safetensors"):  # of the size of several models, and done with
             (folder / name).unlink(missing_ok=True)
+        return folder
 
     # ---- measuring
 
@@ -235,15 +235,12 @@ class _Reproduction:
         for variant in plan(self.settings["seeds"]):
             run = Run(self.folder(variant))
             run.catch_up()
-            if run.train:
-                runs[variant.name] = {
-                    "what": variant.what, "part": variant.part, "state": run.state, "text": run.text,
-                    "rmse_mm": run.final, "errors": run.errors, "images": run.train[-1][0], "seconds": run.seconds,
-                    "train": run.train, "validation": run.validation, "config": run.config}
+            if run.folder.exists():
+                runs[variant.name] = {"what": variant.what, "part": variant.part, **_facts(run)}
         results = {"actor": self.actor.name, "settings": self.settings, "runs": runs, "measured": measured,
                    "converged": self._converged_run(runs)}
         results["claims"] = [dataclasses.asdict(claim) for claim in judge(results)]
-        write_json(self.out / "results.json", json.loads(json.dumps(results, default=str)))
+        write_json(self.out / "results.json", plain(results))
         write_page(self.out, results)
         self.report.artifact(self.out / "report.html", "report")
         return results
@@ -252,17 +249,19 @@ class _Reproduction:
         """The longest convolutional run that there is: the one that was named, the actor's, or the base."""
         named = self.settings.get("run")
         folders = [Path(named)] if named else [run.parent for run in (self.actor.folder / "runs").glob("*/config.json")]
-        found = []
+        found = [{"name": "base", **runs["base"]}] if "base" in runs and not named else []
         for folder in folders:
             run = Run(folder)
             run.catch_up()
-            if run.final is not None and _convolutional(folder):
-                found.append({"name": folder.name, "train": run.train, "validation": run.validation,
-                              "rmse_mm": run.final, "images": run.train[-1][0], "seconds": run.seconds,
-                              "config": run.config})
-        if runs.get("base", {}).get("rmse_mm") is not None and not named:
-            found.append({"name": "base", **runs["base"]})
-        return max(found, key=lambda run: run["images"], default=None)
+            if _convolutional(folder):
+                found.append({"name": "/".join(folder.absolute().parts[-3:]), **_facts(run)})
+        return max((run for run in found if run["rmse_mm"]), key=lambda run: run["images"], default=None)
+
+
+def _facts(run: Run) -> dict:
+    return {"state": run.state, "text": run.text, "rmse_mm": run.final, "errors": run.errors, "train": run.train,
+            "validation": run.validation, "images": run.train[-1][0] if run.train else 0, "seconds": run.seconds,
+            "config": run.config}
 
 
 def _convolutional(folder: Path) -> bool:
