@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from .crop import HEIGHT, WIDTH
+from .doctor import first_line
 from .errors import UnderstudyError
 from .network import WHITENED_EACH, FullyConnected, Network, whiten_each
 from .process import limit_gpu_memory
@@ -29,18 +30,30 @@ NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PAD = {"cpu": 32, "cuda": 16}  # channels are padded to what vector registers and tensor cores take at once
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is the first GPU, else the CPU. Raises UnderstudyError if it is not there."""
-    if name == "auto":
+def pick_device(name: str, warn: Callable[[str], None] = lambda text: None) -> torch.device:
+    """The device called `name`; "auto" is the first GPU, else the CPU.
+
+    Whether it computes is tried: a GPU can be too old for this torch, full, or without a fitting driver. Then "auto" is
+    the CPU, and `warn` is told why; for any other name UnderstudyError is raised.
+    """
+    auto = name == "auto"
+    if auto:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
         limit_gpu_memory(device)
-        torch.empty(1, device=device)
+        _try(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
+        if auto and name != "cpu":
+            warn(f"The GPU is not used, the CPU is: {reason}. `understudy doctor` tells more.")
+            return torch.device("cpu")
         raise UnderstudyError(f"The device {name!r} cannot be used: {reason}. Choose another, such as cpu.") from error
     return device
+
+
+def _try(device: torch.device) -> None:
+    F.conv2d(torch.ones(1, 1, 8, 8, device=device), torch.ones(1, 1, 3, 3, device=device)).sum().item()
 
 
 def reduced_precision(device: torch.device) -> bool:

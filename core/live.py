@@ -59,6 +59,12 @@ class LiveCache:
             if self._hidden:
                 self._appear()
 
+    def show(self, samples: np.ndarray) -> None:
+        """Write samples that are to be replaced: `next` stays where it is."""
+        before = self.next
+        self.write(samples)
+        self.next = before
+
     def append(self, other: Path, first: int) -> None:
         """Write the samples of another cache from `first` on."""
         for _, samples in blocks(read_cache(other)[first:]):

@@ -64,7 +64,7 @@ def solve(
         if live:
             return _solve_live(take, Path(model), out, report)
         with cache_writer(out, len(solver.model.template.vertices), take.count, source.fps) as writer:
-            complete = take.run(writer, report, hurry=False)
+            complete = take.run(writer, report)
             if not complete:
                 writer.truncate()
     sidecar = write_beside(take, Path(model), out, take.done, complete)
@@ -114,7 +114,7 @@ def _solve_live(take: Take, model: Path, out: Path, report: Reporter) -> dict:
     with LiveCache(out, len(take.solver.model.template.vertices), old.path if replace else None,
                    take.first - take.start) as writer:
         try:
-            complete = take.run(writer, report, hurry=True)
+            complete = take.run(writer, report)
             reached = take.first + take.done
             if old is not None and not replace and old.first <= reached <= old.last:
                 writer.append(old.path, reached - old.first)
@@ -159,5 +159,5 @@ def _make_room(failure: BaseException | None, take: Take, writer: LiveCache, lea
     """On a full disk, give up as many samples, down to `least`, as the sidecar and the codes need."""
     cause = getattr(failure, "__cause__", None)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        beside = writer.count * (take.codes[0][0].nbytes + 16 * (2 * take.signals[0].shape[1] + 2)) + (64 << 10)
+        beside = writer.count * (take.codes[0][0].nbytes + 16 * (2 * take.signals[0].shape[1] + 1)) + (64 << 10)
         writer.shorten(max(1, least, writer.count - -(-beside // writer.size)))

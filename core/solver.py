@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from .batches import GraphSlot, Head, Slot, Solution, make_slots
-from .choice import choose, machine_key
+from .choice import Choice, choose, machine_key
 from .crop import HEIGHT, WIDTH
+from .doctor import first_line
 from .engine import candidates, make_engine, pick_device, version
 from .errors import UnderstudyError
 from .files import hash_file
@@ -28,13 +29,18 @@ PATIENCE = 2.0          # s that a batch waits for slow footage until it is solv
 PROBES = 4              # inputs that an engine is compared with float32 by
 
 
+class _FullError(UnderstudyError):
+    """A GPU has no room for the model."""
+
+
 class Solver:
     """A model ready to solve on a device.
 
     batch : frames that go through the network together. None = the fastest; 1 = online, a frame at a time. It is halved
     where a GPU's memory does not suffice.
     engine : of core/engine.py; "auto" takes what core/choice.py measures to be the fastest. What cannot be used, or
-    leaves the tolerance, is replaced by PyTorch; `notes` has a sentence for each.
+    leaves the tolerance, is replaced by PyTorch, a GPU that "auto" cannot use by the CPU; `notes` has a sentence for
+    each.
     identity : of the model, under which measurements are remembered; empty = any model will do.
     Short batches are filled up: a frame's result is the same bit for bit wherever in a range it lies.
     """
@@ -47,29 +53,44 @@ class Solver:
         self._steady = None
         if model.network.stabilised:
             self._steady = Steady(model.network.place.cpu().numpy(), model.network.usual.cpu().numpy())
-        self.device = pick_device(device)
-        self.batch = self.wanted = batch or BATCH.get(self.device.type, GPU_BATCH)
         model.network.eval().requires_grad_(False)
+        self._slots: list[Slot | GraphSlot | OpenvinoSlot] = []
+        self._single: Slot | None = None  # what `preview` solves with, once it was needed
+        told: list[str] = []
+        self.device = pick_device(device, told.append)
+        try:
+            choice = self._build(batch, engine, identity)
+        except _FullError as error:
+            if device != "auto":
+                raise
+            told.append(f"The GPU is not used, the CPU is: {first_line(error.__cause__)}.")
+            self.device = torch.device("cpu")
+            choice = self._build(batch, engine, identity)
+        self._how = choice.engine, choice.precision
+        self.engine, self.notes, self.rates = version(*self._how), told + choice.notes, choice.rates
+
+    def _build(self, batch: int | None, engine: str, identity: str) -> Choice:
+        """Make what solves on the device, with smaller batches if need be. Raises _FullError without room for one."""
+        model = self.model
+        self.batch = self.wanted = batch or BATCH.get(self.device.type, GPU_BATCH)
         listed = candidates(engine, self.device, bool(model.network.convolutions))
         probes = _probes(model, min(self.batch, PROBES))
         want = _float32(model, probes) if len(listed) > 1 else None
-        model.network.to(self.device)
-        self._slots: list[Slot | GraphSlot] = []
         while True:
             try:
+                model.network.to(self.device)
                 self._head = Head(model, self.device)
                 key = [*machine_key(self.device), engine, str(self.batch), identity]
                 choice, built = choose(key, listed, lambda *how: _Trial(self, *how),
                                        lambda trial: trial.apart(want, probes))
-                break
+                self._slots = built.slots
+                return choice
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
                 if self.batch == 1:
-                    raise UnderstudyError(_no_memory(self.device, "not even for the model")) from error
+                    raise _FullError(_no_memory(self.device, "not even for the model")) from error
                 self._halve()
-        self._slots, self._how = built.slots, (choice.engine, choice.precision)
-        self.engine, self.notes, self.rates = version(*self._how), choice.notes, choice.rates
 
     def solve(self, inputs: np.ndarray) -> np.ndarray:
         """Vertices of network inputs: (n, 320, 240) uint8 -> (n, V, 3) float32 in mesh units.
@@ -79,19 +100,41 @@ class Solver:
         return np.concatenate([vertices for vertices, _, _ in self.stream(inputs)]) if len(inputs) else \
             np.empty((0, len(self.model.template.vertices), 3), np.float32)
 
-    def stream(self, inputs: Iterable[np.ndarray], hurry: bool = False,
+    def preview(self, picture: np.ndarray) -> np.ndarray | None:
+        """Vertices of one input, (1, V, 3) float32, at once: what `stream` gives, but for rounding.
+
+        On CPUs PyTorch solves it alone, which takes no time to get ready, and less than a whole batch. None where the
+        memory does not suffice; `stream` tries smaller batches.
+        """
+        try:
+            return self._preview([picture])
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+        return None
+
+    def _preview(self, chunk: list[np.ndarray]) -> np.ndarray:
+        single = self._slots[0]
+        if self.device.type == "cpu" and self.batch > 1:
+            if self._single is None:
+                run = make_engine("torch", self._how[1], self.model.network, self.model.whitening, self.device, 1)
+                self._single = Slot(run, self._head, 1, self.device)
+            single = self._single
+        single.submit(self._steady(chunk) if self._steady else chunk)
+        return single.collect(1)[0]
+
+    def stream(self, inputs: Iterable[np.ndarray],
                warn: Callable[[str], None] = lambda text: None) -> Iterator[Solution]:
         """Solve inputs as they come, a batch at a time.
 
         inputs : (320, 240) uint8 each; what fails in them is raised after what came before it was yielded.
-        hurry : solve the first input alone, at the cost of a whole batch, to have something to show.
         Yields vertices (n, V, 3) float32 in mesh units, the spread that dropout would cause (n, 1 + regions) float32 in
         millimetres (all animated vertices, then each region in order of name), and the codes (n, K) float32.
         """
         before = self._steady.lost if self._steady else 0
         busy: collections.deque[tuple[Slot | GraphSlot, int]] = collections.deque()
         try:
-            for chunk in self._chunks(inputs, 1 if hurry else self.batch):
+            for chunk in self._chunks(inputs):
                 if self._steady:
                     chunk = self._steady(chunk)
                 while chunk:
@@ -108,8 +151,7 @@ class Solver:
                     self._slots.append(self._slots.pop(0))
                     busy.append((slot, count))
                     chunk = chunk[count:]
-                    yield from _collect(busy, 0 if hurry else len(self._slots) - 1)
-                    hurry = False
+                    yield from _collect(busy, len(self._slots) - 1)
         except Exception:
             yield from _collect(busy)
             raise
@@ -121,17 +163,17 @@ class Solver:
     def _submit(self, slot: Slot | GraphSlot, chunk: list[np.ndarray]) -> None:
         slot.submit(chunk)
 
-    def _chunks(self, inputs: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-        """Lists of inputs, the first of `size`, the others of a batch or what came within PATIENCE."""
+    def _chunks(self, inputs: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Lists of inputs, a batch or what came within PATIENCE."""
         chunk, until = [], 0.0
         try:
             for picture in inputs:
                 if not chunk:
                     until = time.monotonic() + PATIENCE
                 chunk.append(picture)
-                if len(chunk) >= size or time.monotonic() > until:
+                if len(chunk) >= self.batch or time.monotonic() > until:
                     yield chunk
-                    chunk, size = [], self.batch
+                    chunk = []
         except Exception:
             if chunk:
                 yield chunk
@@ -243,4 +285,7 @@ def load_solver(path: Path | str, device: str = "auto", batch: int | None = None
 
 def warm_up(path: Path | str, device: str = "auto") -> None:
     """Load a solver and use it once, because first uses take longer."""
-    load_solver(path, device)[0].solve(np.zeros((1, HEIGHT, WIDTH), np.uint8))
+    solver, _ = load_solver(path, device)
+    picture = np.zeros((HEIGHT, WIDTH), np.uint8)
+    solver.preview(picture)
+    solver.solve(picture[None])

@@ -4,6 +4,7 @@ Beside the cache X.pc2 stand X.json, the sidecar, and X.npy, the codes (core/sol
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Take:
     old: Solved | None
     doing: str = "Solving"
     done: int = 0
+    shown: bool = False  # whether somebody was told of the live cache
     signals: list[np.ndarray] = field(default_factory=list)  # spread, and novelty beside it where the model tells it
     codes: list[np.ndarray] = field(default_factory=list)
     gray: list[float] = field(default_factory=list)  # mean gray levels of the inputs; some may not be solved
@@ -54,22 +56,38 @@ class Take:
         """Frames from `start` to the last that is solved, now or by the base."""
         return max(self.first + self.done, self.old.last + 1 if self.old else 0) - self.start
 
-    def run(self, writer: CacheWriter | LiveCache, report: Reporter, hurry: bool) -> bool:
+    def run(self, writer: CacheWriter | LiveCache, report: Reporter) -> bool:
         """Solve frame after frame into the writer; returns whether the end was reached, and not a cancel before."""
         inputs = self.footage.inputs(self.crop, self.first, self.last + 1)
         report.status(self.doing)
         with contextlib.closing(inputs):
-            for vertices, signals, codes in self.solver.stream(self._watched(inputs), hurry, report.warning):
+            watched = self._watched(inputs)
+            if live := isinstance(writer, LiveCache):
+                watched = self._previewed(watched, writer, report)
+            for vertices, signals, codes in self.solver.stream(watched, report.warning):
                 writer.write(vertices)
+                if live and not self.shown:
+                    self._show(writer, report)
                 self.signals.append(signals)
                 self.codes.append(codes)
                 self.done += len(vertices)
-                if hurry and len(self.codes) == 1:
-                    report.artifact(writer.path, "live")
                 report.progress(self.done, self.count)
                 if self.done < self.count and report.cancelled():
                     return False
         return True
+
+    def _previewed(self, inputs: Iterator[np.ndarray], writer: LiveCache, report: Reporter) -> Iterator[np.ndarray]:
+        """Show the first input's solution before its batch is full."""
+        for picture in itertools.islice(inputs, 1):
+            if (vertices := self.solver.preview(picture)) is not None:
+                writer.show(vertices)
+                self._show(writer, report)
+            yield picture
+        yield from inputs
+
+    def _show(self, writer: LiveCache, report: Reporter) -> None:
+        self.shown = True
+        report.artifact(writer.path, "live")
 
     def _watched(self, inputs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for picture in inputs:

@@ -234,7 +234,7 @@ def test_graphs_solve_the_same_with_two_batches_under_way(model, inputs, graphs,
     seen = []
     with pytest.raises(UnderstudyError, match="torn"):
         seen.extend(len(vertices) for vertices, _, _ in solver.stream(torn()))
-    assert [len(vertices) for vertices, _, _ in solver.stream(inputs, hurry=True)] == [1, 2, 2]
+    assert np.abs(solver.preview(inputs[4]) - want[0][4:]).max() < 1e-3 * np.abs(want[0]).max()
 
 
 def test_a_full_gpu_is_given_smaller_batches_until_it_fits(model, inputs, monkeypatch):
@@ -246,11 +246,50 @@ def test_a_full_gpu_is_given_smaller_batches_until_it_fits(model, inputs, monkey
         return make(run, head, batch, device)
 
     monkeypatch.setattr(solving, "make_slots", full)
-    solver = Solver(model, "cpu", 8)
+    solver = Solver(model, "cpu", 8, "torch")
     assert solver.batch == 2 and len(solver.solve(inputs)) == 5
     monkeypatch.setattr(solving, "make_slots", lambda *_: full(None, None, 9, None))
     with pytest.raises(UnderstudyError, match="does not suffice, not even for the model"):
-        Solver(model, "cpu", 8)
+        Solver(model, "cpu", 8, "torch")
+
+
+@pytest.mark.parametrize("fault", ["CUDA error: no kernel image is available for execution on the device\nmore",
+                                   "CUDA error: out of memory",
+                                   "The NVIDIA driver on your system is too old (found version 10010)."])
+def test_a_gpu_that_does_not_compute_gives_way_to_the_cpu_with_a_word(model, inputs, monkeypatch, fault):
+    """Too old for this torch, full, a wrong driver."""
+    tried = engine._try
+
+    def broken(device):
+        if device.type == "cuda":
+            raise RuntimeError(fault)
+        tried(device)
+
+    monkeypatch.setattr(engine, "_try", broken)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    solver = Solver(model, "auto", 2)
+    assert solver.device == CPU and len(solver.solve(inputs)) == 5
+    why = fault.splitlines()[0].rstrip(".")
+    assert solver.notes[0] == f"The GPU is not used, the CPU is: {why}. `understudy doctor` tells more."
+    with pytest.raises(UnderstudyError, match="'cuda' cannot be used: .*Choose another, such as cpu"):
+        Solver(model, "cuda", 2)
+
+
+def test_a_gpu_without_room_for_the_model_gives_way_to_the_cpu_with_a_word(model, inputs, monkeypatch):
+    to, gpu = torch.nn.Module.to, torch.device("meta")
+
+    def full(module, device):
+        if device == gpu:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return to(module, device)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    monkeypatch.setattr(solving, "pick_device", lambda name, warn: gpu)
+    solver = Solver(model, "auto", engine="torch")
+    assert (solver.device, solver.batch, solver.wanted) == (CPU, 16, 16) and len(solver.solve(inputs)) == 5
+    assert solver.notes[0].startswith("The GPU is not used, the CPU is: CUDA out of memory")
+    with pytest.raises(UnderstudyError, match="The memory of meta does not suffice, not even for the model"):
+        Solver(model, "meta")
 
 
 @pytest.mark.parametrize(("capability", "bf16", "kinds"), [
