@@ -39,8 +39,12 @@ def about() -> dict:
         "system": platform.system(), "python": platform.python_version(),
         **{name: installed.get(name) for name in PACKAGES},
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
+
+
+def load() -> float | None:
+    """How many threads wanted a core in the last minute."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def shares(rate: float, ceilings: dict, outputs: int, precision: str, batch: int, training: bool = False) -> str:

@@ -1,5 +1,6 @@
 """The sides of a comparison, each in a process of its own and measured in turns, and the rows that they end in."""
 
+import dataclasses
 import json
 import statistics
 import subprocess
@@ -49,6 +50,23 @@ class Row:
     def ratios(self) -> list[float]:
         """One a round, so that what slowed a whole round down falls out."""
         return [own / other for own, other in zip(self.rates, self.against.rates, strict=True)] if self.against else []
+
+    @property
+    def costs(self) -> list[float]:
+        """Milliseconds of one core a frame, of every round; empty where a row has no frames or no processor time."""
+        return [1000 * turn["cores"] / turn["rate"] for turn in self.turns] if "cores" in self.turns[0] else []
+
+    @property
+    def cheapness(self) -> list[float]:
+        """The ratios in processor time, which other programs on the machine hardly change."""
+        if not (self.against and self.costs and self.against.costs):
+            return []
+        return [other / own for own, other in zip(self.costs, self.against.costs, strict=True)]
+
+    def told(self) -> dict:
+        """What the table and the stored results have of it."""
+        return {**dataclasses.asdict(self), "against": self.against.what if self.against else None,
+                "rates": self.rates, "ratios": self.ratios, "costs": self.costs, "cheapness": self.cheapness}
 
 
 class Side:

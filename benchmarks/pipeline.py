@@ -4,6 +4,7 @@ As a program: the one side that measures all parts, since none needs other setti
 """
 
 import functools
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,20 +33,25 @@ def rows(folder: Path, device: str, ceilings: dict, effort: Effort) -> Iterator[
     rates = {part: row.median("rate") for part, row in made.items()}
     made["whole"].against = min(made["gray"], made["network"], key=lambda row: row.median("rate"))
     made["whole"].mark = MARK
+    bound = _bound(made["inputs"], made["network"])
+    bound.against = made["whole"].against
     with open_footage(movie := folder / "movie.mp4") as footage:
         megabits = 8e-6 * movie.stat().st_size / footage.frames * footage.fps
     made["pyav"].limit = f"a movie of {megabits:.0f} Mbit/s"
-    made["whole"].limit = _limit(rates["inputs"], rates["network"], made["whole"].median("cores"))
-    made["whole"].limit += f". Starting took {made['whole'].median('start'):.1f} s"
-    yield from made.values()
+    made["whole"].limit = f"{rates['whole'] / bound.median('rate'):.0%} of the bound. Starting took " \
+                          f"{made['whole'].median('start'):.1f} s"
+    yield from (*made.values(), bound)
 
 
-def _limit(inputs: float, network: float, busy: float) -> str:
-    """What limits a whole solve, from the frames a second of its two parts alone and the cores that it kept busy."""
-    if busy > 0.85 * cores():
-        return f"the cores, which both parts share: one after the other gives {1 / (1 / inputs + 1 / network):.0f}"
-    slower, speed = ("decoding", inputs) if inputs < network else ("the network", network)
-    return f"{slower}, alone {speed:.0f}; {busy:.1f} of {cores()} cores were busy"
+def _bound(inputs: Row, network: Row) -> Row:
+    """What no order of work can pass: the slower part alone, or the processor time of both, if they share the cores."""
+    turns = []
+    for ours, theirs in zip(inputs.turns, network.turns, strict=True):
+        seconds = ours["cores"] / ours["rate"] + theirs["cores"] / theirs["rate"]
+        turns.append({"rate": min(cores() / seconds, ours["rate"], theirs["rate"])})
+    own, other = (statistics.median(row.costs) for row in (inputs, network))
+    return Row(inputs.question, "bound: both parts at once, all cores busy", inputs.device, turns,
+               limit=f"{own:.1f} ms of a core for decoding and crop, {other:.1f} for the network, over {cores()} cores")
 
 
 def side(device: str, folder: str) -> None:

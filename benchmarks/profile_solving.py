@@ -19,7 +19,6 @@ def profile(model_path: Path, movie: Path) -> None:
     prepare()
     import av
     import numpy as np
-    import torch
 
     from understudy.core import gray
     from understudy.core.crop import network_input
@@ -35,10 +34,8 @@ def profile(model_path: Path, movie: Path) -> None:
         window = crop.window(footage.width, footage.height)
         inputs = list(footage.inputs(crop, 0, min(footage.frames, FRAMES)))
     part = gray.from_video(frame, window)
-    pictures = torch.from_numpy(np.stack(inputs[:solver.batch]))
-    vertices = solver.solve(np.stack(inputs[:solver.batch]))
-    with torch.inference_mode():
-        features = slot._engine(pictures).clone()
+    pictures = inputs[:solver.batch]
+    vertices = solver.solve(np.stack(pictures))
 
     def decode() -> int:
         with av.open(str(movie)) as container:
@@ -54,7 +51,6 @@ def profile(model_path: Path, movie: Path) -> None:
         return len(vertices)
 
     def batch(run: Callable) -> Callable[[], int]:
-        @torch.inference_mode()
         def step() -> int:
             run()
             return solver.batch
@@ -65,8 +61,8 @@ def profile(model_path: Path, movie: Path) -> None:
         "decoding H.264 (FFmpeg)": decode,
         "gray of the crop's part of the luma plane": lambda: gray.from_video(frame, window) is not None,
         "crop and resize": lambda: network_input(part, moved) is not None,
-        f"convolutions ({solver.engine}, batch {solver.batch})": batch(lambda: slot._engine(pictures)),
-        "head in float32, confidence, placing the vertices": batch(lambda: slot._head(features)),
+        f"network ({solver.engine}, batch {solver.batch})": batch(lambda: slot.submit(pictures)),
+        "output layer and placing the vertices, or copying them": batch(lambda: slot.collect(solver.batch)),
         "writing the cache": write,
     }
     found = {name: best(step) for name, step in parts.items()}

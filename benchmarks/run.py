@@ -1,11 +1,11 @@
 """`make bench`: every benchmark on this machine, as one table, printed and stored in benchmarks/results/.
 
-Takes about five minutes on two quiet cores; a busy machine gives figures that mean nothing. The same command measures
-a CUDA device too where there is one.
+Takes about ten minutes on two cores; a CUDA device is measured too where there is one. `run.py PART ...` measures
+parts alone, whose rows replace the old ones in the stored table if the machine and all versions are the same. On a busy
+machine frames a second mean little; ratios mean more, and those of processor time most.
 """
 
 import argparse
-import dataclasses
 import json
 import re
 import statistics
@@ -18,64 +18,100 @@ import live
 import machine
 import pipeline
 import solving
-from measure import Effort, Row, Side
+from measure import Effort, Side
 
 import training
 
+PARTS = {"solving": solving, "pipeline": pipeline, "latency": latency, "live": live, "training": training}
 LEGEND = """\
 Medians (lowest..highest) of {rounds} rounds, in which all sides of a comparison take turns, each in a process of its
-own. Cores: how many were busy. Ratio: against the row named. What limits: *arithmetic* is the share of a matrix
-product's speed in the same precision, *memory* what the layers read and write as a share of copying speed (caches keep
-part of it, so it can pass 100 %); near 100 % it limits, and where neither comes near, nothing measured here tells.
-Ceilings: {ceilings}.
+own. Cores: how many were busy. Core ms: milliseconds of one core a frame. Ratio: against the row named; behind it the
+same of processor time, which other programs hardly change. What limits: *arithmetic* is the share of a matrix product's
+speed in the same precision, *memory* what the layers read and write as a share of copying speed (caches keep part of
+it, so it can pass 100 %); near 100 % it limits, and where neither comes near, nothing measured here tells.
 """
-HEAD = ("question", "side", "device", "frames/s", "ratio", "cores", "what limits")
+HEAD = ("question", "side", "device", "frames/s", "ratio", "cores", "core ms", "what limits")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure this machine.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="only try whether everything runs; stores nothing")
-    quick = parser.parse_args().quick
-    effort = Effort(rounds=1, seconds=0.1) if quick else Effort()
-    about, began = machine.about(), time.monotonic()
-    rows, ceilings = [], {}
+    parser.add_argument("--material", metavar="DIR", help="where the movie and the model are kept for another time")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {' or '.join(unknown)}")
+    effort = Effort(rounds=1, seconds=0.1) if options.quick else Effort()
+    about = machine.about()
+    path = Path(__file__).parent / "results" / f"{name(about)}.json"
+    old = {} if options.quick else stored(path, about)
     with tempfile.TemporaryDirectory() as scratch:
         import material
 
-        folder = Path(scratch)
-        print("Making a movie and a model", flush=True)
-        material.make(folder)
-        for device in ("cpu", "cuda") if about["gpu"] else ("cpu",):
-            with Side("machine.py", device) as side:
-                ceilings[device] = side.measure()
-            for question in (solving, pipeline, latency, live, training):
-                for row in question.rows(folder, device, ceilings[device], effort):
-                    rows.append(row)
-                    print(line(row), flush=True)
-    about["minutes"] = round((time.monotonic() - began) / 60, 1)
-    text = page(about, ceilings, rows, effort)
+        folder = Path(options.material or scratch)
+        if not (folder / "model.safetensors").exists():
+            print("Making a movie and a model", flush=True)
+            material.make(folder)
+        new = {part: measured(part, folder, about, effort) for part in options.parts or PARTS}
+    parts = {part: (old | new)[part] for part in PARTS if part in old | new}
+    text = page(about, parts, effort)
     print("\n" + text)
-    if not quick:
-        store(about, ceilings, rows, text)
+    if not options.quick:
+        content = {"machine": about, "parts": parts}
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        print(f"Stored as {path} and .md")
 
 
-def page(about: dict, ceilings: dict, rows: list[Row], effort: Effort) -> str:
-    told = "; ".join(f"{device} {limits['fp32'] / 1e9:.0f} GFLOP/s fp32, {limits['bf16'] / 1e9:.0f} bf16, "
-                     f"{limits['copy'] / 1e9:.0f} GB/s" for device, limits in ceilings.items())
-    facts = ", ".join(f"{name} {value}" for name, value in about.items() if value)
-    table = "\n".join([f"| {' | '.join(HEAD)} |", "| --- | --- | --- | ---: | ---: | ---: | --- |", *map(line, rows)])
-    return f"# {title(about)}\n\n{facts}\n\n{LEGEND.format(rounds=effort.rounds, ceilings=told)}\n{table}\n"
+def measured(part: str, folder: Path, about: dict, effort: Effort) -> dict:
+    """The rows of a part on every device, the ceilings in the same minutes, and how busy the machine was before."""
+    began, rows, ceilings = time.monotonic(), [], {}
+    load = machine.load()
+    for device in ("cpu", "cuda") if about["gpu"] else ("cpu",):
+        with Side("machine.py", device) as side:
+            ceilings[device] = side.measure()
+        for row in PARTS[part].rows(folder, device, ceilings[device], effort):
+            rows.append(row.told())
+            print(line(rows[-1]), flush=True)
+    return {"load": load, "minutes": round((time.monotonic() - began) / 60, 1), "ceilings": ceilings, "rows": rows}
 
 
-def line(row: Row) -> str:
+def stored(path: Path, about: dict) -> dict:
+    """The parts that were measured before on this machine, with these versions."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content.get("parts", {}) if content.get("machine") == about else {}
+
+
+def page(about: dict, parts: dict, effort: Effort) -> str:
+    facts = ", ".join(f"{fact} {value}" for fact, value in about.items() if value)
+    text = f"# {title(about)}\n\n{facts}\n\n{LEGEND.format(rounds=effort.rounds)}"
+    for part, found in parts.items():
+        ceilings = "; ".join(
+            f"{device} {limits['fp32'] / 1e9:.0f} GFLOP/s fp32, {limits['bf16'] / 1e9:.0f} bf16, "
+            f"{limits['copy'] / 1e9:.0f} GB/s" for device, limits in found["ceilings"].items())
+        text += (f"\n## {part.capitalize()}\n\nLoad before {found['load']}, {found['minutes']} minutes. Ceilings: "
+                 f"{ceilings}.\n\n| {' | '.join(HEAD)} |\n| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n")
+        text += "\n".join(map(line, found["rows"])) + "\n"
+    return text
+
+
+def line(row: dict) -> str:
     ratio = ""
-    if row.against:
-        mark = f", mark {row.mark:g}" if row.mark else ""
-        ratio = f"**{statistics.median(row.ratios):.2f}** ({span(row.ratios, 2)}) of {row.against.what}{mark}"
-    digits = 2 if row.unit else 1
-    value = f"{row.median('rate'):.{digits}f} ({span(row.rates, digits)}) {row.unit}".strip()
-    cores = f"{row.median('cores'):.1f}" if "cores" in row.turns[0] else ""
-    cells = [row.question, row.what, row.device, value, ratio, cores, row.limit]
+    if row["against"]:
+        mark = f", mark {row['mark']:g}" if row["mark"] else ""
+        cheap = f"; {statistics.median(row['cheapness']):.2f} in processor time" if row["cheapness"] else ""
+        middle = statistics.median(row["ratios"])
+        ratio = f"**{middle:.2f}** ({span(row['ratios'], 2)}) of {row['against']}{cheap}{mark}"
+    digits = 2 if row["unit"] else 1
+    rates = row["rates"]
+    value = f"{statistics.median(rates):.{digits}f} ({span(rates, digits)}) {row['unit']}".strip()
+    cores = f"{statistics.median(turn['cores'] for turn in row['turns']):.1f}" if row["costs"] else ""
+    cost = f"{statistics.median(row['costs']):.2f}" if row["costs"] else ""
+    cells = [row["question"], row["what"], row["device"], value, ratio, cores, cost, row["limit"]]
     return f"| {' | '.join(cells)} |"
 
 
@@ -87,16 +123,8 @@ def title(about: dict) -> str:
     return f"{about['cpu']}, {about['cores']} cores" + (f", {about['gpu']}" if about["gpu"] else "")
 
 
-def store(about: dict, ceilings: dict, rows: list[Row], text: str) -> None:
-    name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", title(about).lower())).strip("-")
-    path = Path(__file__).parent / "results" / f"{name}.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    listed = [dataclasses.asdict(row) | {"against": row.against.what if row.against else None, "ratios": row.ratios}
-              for row in rows]
-    content = {"machine": about, "ceilings": ceilings, "rows": listed}
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(f"Stored as {path} and .json")
+def name(about: dict) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", title(about).lower())).strip("-")
 
 
 if __name__ == "__main__":
