@@ -12,8 +12,7 @@ from ..core.actor import Actor
 from ..core.crop import HEIGHT, WIDTH
 from ..core.files import atomic
 from ..core.jobs import Reporter
-from ..core.model import load_model
-from ..core.solver import Solver
+from ..core.solver import Solver, load_solver
 from .augment import light, matrices
 from .config import Config
 from .dataset import Frames, read_frames
@@ -35,7 +34,7 @@ MOVES = {            # what is done to pictures, well within what the base is tr
 
 def model(actor: Actor, path: Path, device: str, moved: bool, report: Reporter) -> dict:
     """Errors, temporal noise and attenuation of a model on the validation shots; `moved`, also on moved pictures."""
-    solver = Solver(load_model(path), device, engine="torch")
+    solver, _ = load_solver(path, device, engine="torch")
     figures = metrics.motion_figures(_motion(actor, solver, report), ["all"])["all"]
     return figures | ({"moved": _moved(actor, solver, report)} if moved else {})
 
@@ -121,7 +120,7 @@ def speed(path: Path, device: str) -> dict:
     inputs = np.random.default_rng(0).integers(0, 256, (PAPER_BATCH, HEIGHT, WIDTH), np.uint8)
     found: dict = {}
     for name, batch in (("online", 1), ("batched", None)):
-        solver = Solver(load_model(path), device, batch)
+        solver, _ = load_solver(path, device, batch)
         shown = inputs[:batch]
         solver.solve(shown)
         found[name] = statistics.median(_rate(solver, shown) for _ in range(ROUNDS))
