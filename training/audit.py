@@ -2,7 +2,9 @@
 
 A network averages what contradicts itself (paper, Sec. 5.3), so it does not learn a slip that its other frames speak
 against, unless it is trained for very long. How far it usually is from a label depends on how sure it is, and on the
-passage of the shot; what lies far beyond both is listed.
+passage of the shot; what lies far beyond both stands out. A network that has not learned an expression stands out as
+well, but its error comes and goes with the expression: so only what begins and ends from one frame to the next is
+listed. A slip that an artist blended in and out is not found. benchmarks/audit.py measures what is.
 """
 
 import csv
@@ -26,11 +28,11 @@ from ..core.model import load_model
 from ..core.solver import Solver
 from .dataset import check_length
 
-SIGMAS = 4.0      # robust deviations beyond the usual, in the logarithm of the error
+SIGMAS = 5.0      # robust deviations beyond the usual, in the logarithm of the error
 RATIO = 1.8       # times the usual, at least
 LEAST_MM = 0.3    # smaller errors are nobody's slip
 WINDOW = 61       # frames of a passage
-APART = 2         # frames that do not stand out between two that do, and still belong to one finding
+ABRUPT = 0.7      # of the error comes within one frame, and goes within one
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,19 @@ def audit(
         raise UnderstudyError(f"{actor.name} has no cleaned training shot whose labels could be looked at.")
     out = make_folder(out or (actor.folder / AUDIT).parent)
     solver, done, total = Solver(trained, device), 0, sum(len(shot.frames()) for shot in shots)
-    errors, spreads = [], []
+    errors, spreads, steps = [], [], []
     for shot in shots:
         report.status(f"Looking at {shot.name}")
         report.check_cancel()
-        both = _measure(actor, shot, solver, lambda count, done=done: report.progress(done + count, total))
-        done += len(both[0])
-        errors.append(both[0])
-        spreads.append(both[1])
+        found = _measure(actor, shot, solver, lambda count, done=done: report.progress(done + count, total))
+        done += len(found[0])
+        for column, values in zip((errors, spreads, steps), found, strict=True):
+            column.append(values)
     names = ["all", *sorted(trained.regions)]
-    findings = [finding for shot, strange, usual, error in zip(shots, *stand_out(errors, spreads), errors, strict=True)
-                for finding in _findings(shot, strange, usual, error, names)]
+    strange, usual = stand_out(errors, spreads)
+    strange = [abrupt(*parts) for parts in zip(strange, errors, steps, strict=True)]
+    findings = [finding for parts in zip(shots, strange, usual, errors, strict=True)
+                for finding in _findings(*parts, names)]
     findings.sort(key=lambda one: -one.error_mm / one.usual_mm)
     result = {"actor": actor.name, "model_sha256": hash_file(path), "frames": total,
               "shots": {shot.name: labels_stamp(shot) for shot in shots},
@@ -115,6 +119,26 @@ def stand_out(errors: list[np.ndarray], spreads: list[np.ndarray]) -> tuple[list
     return np.split(strange, cuts), np.split(np.exp(usual), cuts)
 
 
+def abrupt(strange: np.ndarray, errors: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """What of a shot's strange frames belongs to runs that begin and end from one frame to the next.
+
+    strange, errors, steps : (n, regions) bool, mm, mm; a step is how far label minus network has moved since the frame
+    before.
+    """
+    kept = np.zeros_like(strange)
+    for region in range(strange.shape[1]):
+        for run in _runs(np.flatnonzero(strange[:, region])):
+            edges = [steps[frame, region] for frame in (run[0], run[-1] + 1) if 0 < frame < len(steps)]
+            if edges and min(edges) > ABRUPT * np.median(errors[run, region]):
+                kept[run, region] = True
+    return kept
+
+
+def _runs(numbers: np.ndarray) -> list[np.ndarray]:
+    """Ascending numbers, cut where one is missing."""
+    return np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1) if len(numbers) else []
+
+
 def _line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The values of a straight line through most of the points: those far from it do not count."""
     kept = np.ones(len(x), bool)
@@ -135,38 +159,42 @@ def _around(values: np.ndarray) -> np.ndarray:
 
 
 def _measure(actor: Actor, shot: Shot, solver: Solver, tell: Callable[[int], None],
-             ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of label and network, and spread, (n, 1 + regions) mm each."""
+             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance of label and network, spread, and how that distance moved in one frame, (n, 1 + regions) mm."""
     model, cache, samples = solver.model, shot.vertices(), shot.frames()
     parts = [np.arange(len(actor.animated)), *(np.flatnonzero(np.isin(actor.animated, model.regions[name]))
                                                for name in sorted(model.regions))]
-    errors, spreads, done = [], [], 0
+    errors, spreads, steps, done = [], [], [], 0
+    before = None
+
+    def lengths(vectors: np.ndarray) -> np.ndarray:
+        return np.stack([rmse_per_frame(vectors[:, part], np.float32(0), actor.millimetres) if len(part)
+                         else np.zeros(len(vectors)) for part in parts], axis=1)
+
     with open_footage(shot.footage_path(), model.transfer) as footage:
         model.crop.check(footage.width, footage.height)
         check_length(shot, footage)
         inputs = footage.pick(shot.first_frame + samples, transform=partial(network_input, crop=model.crop))
         for vertices, signals, _ in solver.stream(inputs):
             labels = cache[samples[done:done + len(vertices)]][:, actor.animated]
-            solved = vertices[:, actor.animated]
-            errors.append(np.stack([rmse_per_frame(solved[:, part], labels[:, part], actor.millimetres) if len(part)
-                                    else np.zeros(len(solved)) for part in parts], axis=1))
+            off = labels.astype(np.float32) - vertices[:, actor.animated]
+            errors.append(lengths(off))
+            steps.append(lengths(np.diff(off, axis=0, prepend=off[:1] if before is None else before)))
             spreads.append(signals[:, :len(parts)])
-            done += len(vertices)
+            before, done = off[-1:], done + len(vertices)
             tell(done)
-    return np.concatenate(errors), np.concatenate(spreads)
+    return np.concatenate(errors), np.concatenate(spreads), np.concatenate(steps)
 
 
 def _findings(shot: Shot, strange: np.ndarray, usual: np.ndarray, errors: np.ndarray, names: list[str],
               ) -> list[Finding]:
-    rows = np.flatnonzero(strange.any(axis=1))
-    found = []
-    for run in np.split(rows, np.flatnonzero(np.diff(shot.frames()[rows]) > 1 + APART) + 1) if len(rows) else []:
+    found, samples = [], shot.frames()
+    for run in _runs(np.flatnonzero(strange.any(axis=1))):
         ratio = np.where(strange[run], errors[run] / usual[run], 0)
         if strange[run, 1:].any():
             ratio[:, 0] = 0  # the whole face stands out because of a region
         row, region = np.unravel_index(ratio.argmax(), ratio.shape)
         order = [int(i) for i in np.argsort(-ratio.max(axis=0)) if ratio[:, i].any()]
-        samples = shot.frames()
         found.append(Finding(shot.name, int(samples[run[0]]), int(samples[run[-1]]), int(samples[run[row]]),
                              tuple(names[i] for i in order),
                              float(errors[run[row], region]), float(usual[run[row], region])))

@@ -10,7 +10,7 @@ from understudy.core.actor import Actor
 from understudy.core.composition import compose
 from understudy.core.jobs import Reporter
 from understudy.core.meshcache import cache_writer
-from understudy.training.audit import stand_out
+from understudy.training.audit import abrupt, stand_out
 from understudy.training.config import Config
 from understudy.training.dataset import read_frames
 from understudy.training.state import new_model
@@ -48,6 +48,16 @@ def test_a_frame_of_which_the_network_is_unsure_is_no_slip(measured):
 def replace_vertices(shot, vertices):
     with cache_writer(shot.cache, vertices.shape[1], len(vertices)) as writer:
         writer.write(vertices)
+
+
+def test_what_comes_and_goes_slowly_is_the_networks_fault():
+    errors = np.zeros((60, 1))
+    errors[10:18] = 2
+    errors[30:50, 0] = 2 * np.sin(np.linspace(0, np.pi, 20))
+    steps = np.abs(np.diff(errors, axis=0, prepend=0))
+    assert np.flatnonzero(abrupt(errors > .5, errors, steps)).tolist() == list(range(10, 18))
+    errors[58:] = 2  # until the end of the shot
+    assert abrupt(errors > .5, errors, np.abs(np.diff(errors, axis=0, prepend=0)))[58:].all()
 
 
 @pytest.fixture
