@@ -12,7 +12,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from understudy.blender_addon import cli, comparing, panels_training, pump, solving, training
+from understudy.blender_addon import cli, comparing, panels_training, preferences, pump, solving, training
 from understudy.core import jobs, runs
 from understudy.core.actor import Actor
 from understudy.core.errors import UnderstudyError, UsageError
@@ -302,3 +302,13 @@ def test_icons_are_there_in_every_version():
     source = Path(panels_training.__file__).read_text(encoding="utf-8")
     used = set(re.findall(r'icon="(\w+)"', source)) | set(panels_training.STATES.values())
     assert len(used) > 10 and used <= {*known}
+
+
+def test_the_trainer_keeps_to_the_gpu_memory_of_the_preferences(trained, monkeypatch):
+    def begin(arguments, *_):
+        raise UnderstudyError(" ".join(arguments))
+
+    monkeypatch.setattr(preferences.preferences(), "memory_limit", 6.0)
+    monkeypatch.setattr(jobs, "start", begin)
+    with pytest.raises(RuntimeError, match="train .* --gpu-memory 6.0 "):
+        bpy.ops.understudy.train_start(**LONG)
