@@ -55,9 +55,10 @@ def reproduce(
     out = make_folder(out)
     whole = _Reproduction(actor, out, set(parts or PARTS), device, report)
     whole.settle(epochs, minutes, batch, seeds)
+    whole.name(run=run, model=model)
     try:
         whole.train_all(minutes)
-        whole.measure_all(run, model)
+        whole.measure_all()
     except Cancelled:
         whole.write()
         raise
@@ -101,6 +102,11 @@ class _Reproduction:
         begun["seeds"] = max(begun.get("seeds", 0), seeds or 0) or SEEDS
         self.settings = begun
         write_json(path, begun)
+
+    def name(self, **paths: Path | str | None) -> None:
+        """Remember what figures are to be drawn from, where that was named."""
+        self.settings |= {what: str(Path(path).absolute()) for what, path in paths.items() if path is not None}
+        write_json(self.out / "reproduction.json", self.settings)
 
     def config(self, variant: Variant) -> Config:
         base = base_config(self.settings["epochs"], self.settings["batch"])
@@ -175,7 +181,7 @@ class _Reproduction:
 
     # ---- measuring
 
-    def measure_all(self, run: Path | str | None, model: Path | str | None) -> None:
+    def measure_all(self) -> None:
         """Measure what is asked for and not yet known."""
         make_folder(self.out / "measured")
         for variant in plan(self.settings["seeds"]):
@@ -184,13 +190,9 @@ class _Reproduction:
                 self._remember(variant.name, path, f"Measuring {variant.name}",
                                lambda path=path, moved=variant.moved: measures.model(
                                    self.actor, path, self.device, moved, self.report))
-        converged = self._converged(model)
+        converged = self._converged()
         if converged is None:
             return
-        if run is not None:
-            self.settings["run"] = str(Path(run).absolute())
-        self.settings["model"] = str(converged.absolute())
-        write_json(self.out / "reproduction.json", self.settings)
         measure = {
             "evaluation": lambda: measures.evaluation(self.actor, converged, self.out, self.device, self.report),
             "components": lambda: measures.components(self.actor, self.report),
@@ -203,10 +205,11 @@ class _Reproduction:
         if not (self.out / "figure3.png").exists():
             measures.figure3(self.actor, self.config(plan(1)[0]), self.out / "figure3.png", self.report)
 
-    def _converged(self, model: Path | str | None) -> Path | None:
+    def _converged(self) -> Path | None:
         """The model that the paper's figures are drawn from here."""
         base = self.folder(plan(1)[0]) / "model.safetensors"
-        listed = [Path(model)] if model is not None else [self.actor.folder / "model.safetensors", base]
+        named = self.settings.get("model")
+        listed = [Path(named)] if named else [self.actor.folder / "model.safetensors", base]
         return next((path for path in listed if path.is_file()), None)
 
     def _remember(self, name: str, model: Path, status: str, function: Callable[[], dict]) -> None:
