@@ -154,8 +154,9 @@ def _capture(stage: Stage, run: Run, order: Order) -> Iterator[str]:
         corrected = (yield from _corrected(stage)) if shot.teaches == "CORRECTED" else None
         _take_facts(entry, stage.shot, run.total, corrected)
         motions, motion = yield from _frames(stage, run, actor, stabiliser, write, first)
-        found = suspicions(motions.steps, motions.bends, size_of(actor.template.vertices), first)
-        run.warnings += sentences(found, actor.millimetres)
+        if corrected is None:  # a correction that fades away within frames is suspicious by its nature
+            found = suspicions(motions.steps, motions.bends, size_of(actor.template.vertices), first)
+            run.warnings += sentences(found, actor.millimetres)
         entry.provenance = _provenance(stage.shot, motion, actor, run.warnings)
         if corrected is not None:
             entry.provenance["corrected"] = corrected

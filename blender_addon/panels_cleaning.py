@@ -74,7 +74,7 @@ class UNDERSTUDY_PT_edits(CleaningPanel, bpy.types.Panel):
         column.operator("understudy.frame_suggested", icon="VIEWZOOM", text="Next Doubtful Frame")
         column.operator("understudy.edit_add", icon="SCULPTMODE_HLT")
         column.operator("understudy.edit_project", icon="MOD_SHRINKWRAP")
-        found = edits.listed(shot.face) if shot.face is not None else []
+        found = sorted(edits.listed(shot.face), key=lambda key: key.name) if shot.face is not None else []
         if not found:
             return
         row = layout.row(align=True)
@@ -85,7 +85,7 @@ class UNDERSTUDY_PT_edits(CleaningPanel, bpy.types.Panel):
         column = layout.column(align=True)
         for key in found:
             row = column.row(align=True)
-            row.prop(key, "mute", text="", icon="HIDE_ON" if key.mute else "HIDE_OFF", emboss=False)
+            row.prop(key, "mute", text="", icon="HIDE_OFF", emboss=False)  # Blender closes the eye itself
             row.prop(key, "value", text=key.name, slider=True)
             row.operator("understudy.edit_remove", text="", icon="X").name = key.name
 

@@ -19,7 +19,7 @@ from ..core.events import job_state
 from ..core.files import check_space, make_folder
 from ..core.jobs import RunningJob, sentence
 from ..core.solved import Solved, read_solved
-from . import faces, outputs, pump, review_curves, runtime
+from . import edits, faces, outputs, pump, review_curves, runtime
 from .keys import check_writable
 from .paths import absolute, relative, stamp
 from .preferences import cache_folder, preferences, worker
@@ -333,9 +333,13 @@ def _apply(run: Run, out: Path, order: Order) -> Iterator[bool]:
     solved = read_solved(out)
     yield from _when_free(run)
     scene, shot = _here(run)
+    before = shot.solved_model
     _keep(shot, solved)
     yield from _show(run, order.output)
     scene, shot = _here(run)
+    if before not in ("", shot.solved_model) and any(not block.mute for block in edits.listed(shot.face)):
+        run.warnings.append("Your corrections lie on top of another model's solve now: switch off those that it does "
+                            "not need.")
     review_curves.refresh(scene, shot)
     if shot.status == "RAW":
         shot.status = "SOLVED"

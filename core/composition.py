@@ -67,7 +67,7 @@ class Composition:
                   for part in self.parts]
         found.append(f"Validation: {', '.join(self.validation)} ({self.validation_minutes:.1f} min)" if self.validation
                      else "No shot validates: keep one back")
-        found += [f"{name} reach {reach:.1f} mm" + (": never moved far" if name in self.still else "")
+        found += [f"{name}: moves up to {reach:.1f} mm" + (", never far" if name in self.still else "")
                   for name, reach in self.reach.items()]
         if self.duplicates:
             found.append(f"{100 * self.duplicates:.0f} % of the poses are nearly the same as another")

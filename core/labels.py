@@ -77,8 +77,8 @@ def suspicions(steps: np.ndarray, bends: np.ndarray, size: float, first: int = 0
 def sentences(found: list[Suspicion], millimetres: float) -> list[str]:
     """The suspicions as sentences, one a kind.    millimetres : of a mesh unit."""
     said = []
-    for kind, text in (("held", "stand still"), ("jump", "are reached by a jump"),
-                       ("spike", "leave the motion for one frame")):
+    for kind, text, single in (("held", "stand still", "stands still"), ("jump", "are reached by a jump", "is reached by a jump"),
+                               ("spike", "leave the motion for one frame", "leaves the motion")):
         those = [one for one in found if one.kind == kind]
         if not those:
             continue
@@ -87,7 +87,8 @@ def sentences(found: list[Suspicion], millimetres: float) -> list[str]:
         if len(those) > LISTED:
             listed += f" and {len(those) - LISTED} more"
         amount = max(one.amount for one in those) * millimetres
-        said.append(f"The frames {listed} {text}" + (f", by up to {amount:.1f} mm." if amount else "."))
+        which = f"Frame {listed} {single}" if listed.isdecimal() else f"The frames {listed} {text}"
+        said.append(which + (f", by up to {amount:.1f} mm." if amount else "."))
     return said
 
 

@@ -8,6 +8,7 @@ from .. import cleaning, edits, keymap
 from .outputs import leave_mode, solved_shot_of
 
 ORDER = ("EDITED", "SOLVE", "PLATE")
+SHOWS = {"EDITED": "The solve with your corrections", "SOLVE": "The solve alone", "PLATE": "The plate alone"}
 
 _left: dict[str, str] = {}  # uid of a shot -> the mode that comparing has left, to come back to it
 
@@ -103,7 +104,7 @@ class UNDERSTUDY_OT_show_toggle(bpy.types.Operator):
         shot.compare = ORDER[(ORDER.index(shot.compare) + 1) % 3] if self.show == "NEXT" else self.show
         if shot.compare == "EDITED" and shot.uid in _left and context.view_layer.objects.active == shot.face:
             bpy.ops.object.mode_set(mode=_left.pop(shot.uid))
-        self.report({"INFO"}, f"Shows the {shot.bl_rna.properties['compare'].enum_items[shot.compare].name}.")
+        self.report({"INFO"}, SHOWS[shot.compare])
         return {"FINISHED"}
 
 

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 import pytest
 
-from understudy.blender_addon import pump, runtime, solving
+from understudy.blender_addon import edits, pump, runtime, solving
 from understudy.blender_addon.solving import Order
 from understudy.core.errors import UnderstudyError
 from understudy.core.meshcache import read_cache
@@ -97,11 +97,13 @@ def test_solving_again_keeps_the_old_file(scene, folder):
 def test_stale(scene, folder):
     solve(scene)
     settings, shot = scene.understudy, scene.understudy.shot
+    edits.add(scene, shot, 5)
     shutil.copyfile(folder / "actor" / "other.safetensors", folder / "actor" / "model.safetensors")
     bpy.ops.understudy.actor_reload()
     assert solving.stale(settings, shot) == "solved by another model"
     assert bpy.ops.understudy.solve_all() == {"FINISHED"}
     assert solving.stale(settings, shot) == ""
+    assert "another model's solve" in runtime.run_of(shot.uid).warnings[-1]
     settings.crop = (10, 16, 240, 320)
     assert solving.stale(settings, shot) == "the crop has changed"
 

@@ -62,7 +62,7 @@ def test_regions_that_never_moved_far_are_named(actor):
     add(actor, "rom", "extreme", 300, way=2.0)
     found = compose(actor)
     assert found.still == ("brows",) and 5 < found.reach["lips"] < 20 and found.reach["brows"] < .1
-    assert any(line == f"brows reach {found.reach['brows']:.1f} mm: never moved far" for line in found.lines())
+    assert any(line == f"brows: moves up to {found.reach['brows']:.1f} mm, never far" for line in found.lines())
 
 
 def test_what_only_validates_does_not_count_as_covered(actor):
@@ -86,7 +86,7 @@ def test_suspicious_frames_are_told_unless_they_are_excluded(actor):
 
     shot = add(actor, "a", "character", 200, change=spoil)
     found = compose(actor).suspicious["a"]
-    assert any("40 leave the motion" in text for text in found)
+    assert any("Frame 40 leaves the motion" in text for text in found)
     assert any("60 to 69 stand still" in text for text in found)
     shot.excluded = [[38, 70]]
     shot.save()
