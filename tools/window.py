@@ -1,6 +1,6 @@
 """The real Blender, headless and with a window, for tests, screenshots and benchmarks.
 
-    python tools/window.py --package dist/understudy-0.1.0.zip --out docs docs/scenarios/*.py
+    python tools/window.py --package dist/understudy-0.1.0.zip --out docs docs/scenarios/sample.py
 
 plays scenarios (see drive.py), each in a new Blender with the extension installed, and keeps their pictures in docs/.
 """
@@ -102,6 +102,8 @@ def main() -> int:
     parser.add_argument("scenario", type=Path, nargs="+")
     parser.add_argument("--package", type=Path, required=True, help="the extension's zip")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--folder", type=Path, help="each scenario gets a copy of it, named by FOLDER")
+    parser.add_argument("--timeout", type=float, default=300, metavar="S", help="seconds for a scenario (default: 300)")
     options = parser.parse_args()
     try:
         blender = find_blender()
@@ -109,7 +111,10 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as folder:
                 window = Window(blender, Path(folder))
                 window.install(options.package.resolve())
-                window.play(scenario.resolve())
+                env = {}
+                if options.folder is not None:
+                    env["FOLDER"] = shutil.copytree(options.folder, Path(folder) / options.folder.name)
+                window.play(scenario.resolve(), env=env, timeout=options.timeout)
                 shutil.copytree(window.shots, options.out, dirs_exist_ok=True)
     except (NoBlender, RuntimeError) as error:
         print(error, file=sys.stderr)
