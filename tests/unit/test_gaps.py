@@ -9,7 +9,7 @@ ACROSS = np.linspace(0, 40, 9)  # mm
 
 
 def mouth(opening: float) -> np.ndarray:
-    """An upper and a lower row of 9 vertices, the lower `opening` mm below; behind the upper a row that moves with it."""
+    """An upper and a lower row of 9 vertices, `opening` mm apart; behind the upper a row that moves with it."""
     upper = np.stack([ACROSS, np.zeros(9), np.zeros(9)], axis=1)
     return np.concatenate([upper, upper + [0.3, -0.5 - opening, 0], upper + [0, 1.2, -1]]).astype(np.float32)
 
