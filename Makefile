@@ -7,12 +7,12 @@
 # make repository      dist/index.json, so that Blenders install and update from wherever dist/ is served; dist/full/
 #                      likewise with REPOSITORY=dist/full
 #   With the packaging tool of bpy 5.0, or of a Blender named as BLENDER=/path/to/blender
-# make bench   measure this machine; prints and stores tables in benchmarks/
+# make bench   measure this machine; prints and stores a table in benchmarks/; PARTS="solving latency" measures parts
 # make reproduce  try every claim of the paper on the sample actor, in under 20 minutes
 # make reproduce-otto  the same on the test actor Otto, who is not part of the project: ../shared/actors/otto
 #   Reports are build/reproduction/*/report.html. Both go on where they were stopped. REPRODUCE="--epochs 20" for more
 # make pictures  make the pictures of the documentation, from the demo
-# make screenshots  play docs/scenarios in a real Blender and keep their pictures in docs/
+# make screenshots  play docs/scenarios in a real Blender and keep their pictures in docs/: those of the tutorial too
 # make clean   remove what the targets made, but not .venv
 #
 # Everything is pinned and goes into .venv, once, and again when the pins change. It needs Python 3.11 or newer, found
@@ -101,7 +101,7 @@ build/actor/model.safetensors: | $(READY)
 	$(BIN)/understudy train build/actor $(TRAIN_SAMPLE)
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(PARTS)
 
 REPRODUCE ?=
 REPRODUCTION = build/reproduction
@@ -118,7 +118,13 @@ pictures: demo
 	$(BIN)/python docs/pictures.py demo/actor
 
 screenshots: extension
-	$(BIN)/python tools/window.py --package dist/understudy-$(VERSION).zip --out docs docs/scenarios/*.py
+	$(BIN)/python tools/window.py --package dist/understudy-$(VERSION).zip --out docs \
+		$(filter-out docs/scenarios/session.py,$(wildcard docs/scenarios/*.py))
+	rm -rf build/session
+	$(BIN)/python tools/session.py $(SAMPLE) build/session --known pangram_calm --tracked rom facs --take scene \
+		--held val_talk
+	$(BIN)/python tools/window.py --package dist/understudy-$(VERSION).zip --out docs --folder build/session \
+		--timeout 1800 docs/scenarios/session.py
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache

@@ -77,7 +77,8 @@ def suspicions(steps: np.ndarray, bends: np.ndarray, size: float, first: int = 0
 def sentences(found: list[Suspicion], millimetres: float) -> list[str]:
     """The suspicions as sentences, one a kind.    millimetres : of a mesh unit."""
     said = []
-    for kind, text, single in (("held", "stand still", "stands still"), ("jump", "are reached by a jump", "is reached by a jump"),
+    for kind, text, single in (("held", "stand still", "stands still"),
+                               ("jump", "are reached by a jump", "is reached by a jump"),
                                ("spike", "leave the motion for one frame", "leaves the motion")):
         those = [one for one in found if one.kind == kind]
         if not those:
