@@ -120,7 +120,7 @@ def _values(scene: bpy.types.Scene, shot, depsgraph: bpy.types.Depsgraph
         return shot.face, kind, distances(shown, solved, millimetres)
     model = _model_of(scene)
     sample = min(max(round(source) - known.solved.first, 0), known.solved.count - 1)
-    return shot.face, kind, expected_vertices(known.solved.sidecar, sample, len(solved), model.animated, model.regions)
+    return shot.face, kind, expected_vertices(known.errors, sample, len(solved), model.animated, model.regions)
 
 
 def at(samples: np.ndarray, place: float) -> np.ndarray:

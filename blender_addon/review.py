@@ -12,9 +12,8 @@ import bpy
 import numpy as np
 
 from ..core.errors import UnderstudyError
-from ..core.frame_errors import FrameErrors, read_errors
+from ..core.frame_errors import FrameErrors, expected, read_errors
 from ..core.meshcache import read_cache
-from ..core.review import expected_error
 from ..core.solved import Solved, read_solved
 from . import pump
 from .paths import absolute
@@ -42,7 +41,9 @@ class Known:
     @property
     def kind(self) -> str:
         """What the errors are, in words."""
-        return "RMSE against the cleaned shot" if self.errors and self.errors.rmse else "Expected error"
+        if self.errors is not None and self.errors.rmse:
+            return "RMSE against the cleaned shot"
+        return "Expected error" if self.errors is None or self.errors.calibrated else "Spread of an uncalibrated model"
 
 
 _known: dict[str, Known] = {}  # by uid of the shot
@@ -75,7 +76,7 @@ def read(scene: bpy.types.Scene, shot, again: bool = False) -> Known:
     except UnderstudyError as error:
         found.text = str(error)
         return found
-    found.errors = FrameErrors(found.solved.first, expected_error(found.solved.sidecar))
+    found.errors = expected(found.solved)
     if scene.understudy.actor and not scene.understudy.actor.endswith(".safetensors"):
         _measure(scene, shot, found)
     return found
@@ -130,8 +131,7 @@ def _measure(scene: bpy.types.Scene, shot, known: Known) -> None:
     def done(results: dict) -> None:
         known.text = ""
         if results.get("truth"):
-            errors = read_errors(out)
-            errors.truth, known.errors = str(results["truth"]), errors
+            known.errors.rmse, known.errors.truth = read_errors(out).rmse, str(results["truth"])
             known.truth, known.truth_first = read_cache(results["truth_cache"]), int(results["truth_first"])
             known.drawn.clear()
         redraw()

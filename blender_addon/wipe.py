@@ -15,8 +15,8 @@ REACH = 12    # pixels from the line that take hold of it
 LINE = (1.0, 0.62, 0.2, 0.9)
 HANDLE = 7    # pixels, half the width of what shows that the line can be dragged
 
-# Textures of pictures are scene linear, what is drawn over a viewport is sRGB; Blender's own shaders that turn the one
-# into the other know no opacity.
+# The texture of a picture is linear, and so is what is drawn over a viewport. Blender's own shader for pictures takes
+# the first for sRGB, which would make the plate too dark.
 VERTEX = """
 void main() {
   uv = texCoord;
@@ -25,8 +25,7 @@ void main() {
 """
 FRAGMENT = """
 void main() {
-  vec3 light = max(texture(image, uv).rgb, vec3(0.0));
-  colour = vec4(mix(12.92 * light, 1.055 * pow(light, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, light)), opacity);
+  colour = vec4(texture(image, uv).rgb, opacity);
 }
 """
 
@@ -85,6 +84,10 @@ def _draw() -> None:
     settings, box = context.window_manager.understudy_review, frame(context)
     if box is None:
         return
+    try:
+        texture = gpu.texture.from_image(context.scene.understudy.shot.plate.data)
+    except RuntimeError:  # the footage is gone
+        return
     left, low, right, high = box
     edge = left + settings.place * (right - left)
     shader = _picture_shader()
@@ -93,7 +96,7 @@ def _draw() -> None:
         "texCoord": ((0, 0), (settings.place, 0), (0, 1), (settings.place, 1))})
     gpu.state.blend_set("ALPHA")
     shader.bind()
-    shader.uniform_sampler("image", gpu.texture.from_image(context.scene.understudy.shot.plate.data))
+    shader.uniform_sampler("image", texture)
     shader.uniform_float("opacity", settings.opacity)
     shader.uniform_float("ModelViewProjectionMatrix",
                          gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())

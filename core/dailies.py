@@ -130,8 +130,7 @@ def error_of(take: Reviewed, frame: int) -> np.ndarray:
     target = take.target(frame)
     if target is not None:
         return distances(take.solve(frame), target, take.millimetres)
-    return expected_vertices(take.solved.sidecar, frame - take.solved.first, take.samples.shape[1], take.animated,
-                             take.regions)
+    return expected_vertices(take.errors, frame - take.solved.first, take.samples.shape[1], take.animated, take.regions)
 
 
 def caption(take: Reviewed, frame: int, short: bool = False) -> str:

@@ -25,9 +25,10 @@ class FrameErrors:
     """Errors in mm, a number for each sample of a solve, NaN where nothing is known: also where the cleaned shot leaves
     frames out, for which nobody vouches.
 
-    first : footage frame of the first sample.    expected : (n,) float32.    rmse : (n,) float32 by region, "all" is
-    every animated vertex; empty without a cleaned shot.    vertices : (V,) float32, root mean square of each vertex
-    over the frames of the cleaned shot; None without.    truth : name of the cleaned shot, or "".
+    first : footage frame of the first sample.    expected : (n,) float32.    parts : the same by region.
+    calibrated : whether these are true mm; if not, they rank frames, but are far too few.    rmse : (n,) float32 by
+    region, "all" is every animated vertex; empty without a cleaned shot.    vertices : (V,) float32, root mean square
+    of each vertex over the frames of the cleaned shot; None without.    truth : name of the cleaned shot, or "".
     """
 
     first: int
@@ -35,12 +36,22 @@ class FrameErrors:
     rmse: dict[str, np.ndarray] = field(default_factory=dict)
     vertices: np.ndarray | None = None
     truth: str = ""
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    calibrated: bool = False
 
     @property
     def best(self) -> np.ndarray:
         """The error against the cleaned shot where that is known, else the expected one, (n,) float32."""
         true = self.rmse.get("all")
         return self.expected if true is None else np.where(np.isfinite(true), true, self.expected)
+
+
+def expected(solved: Solved) -> FrameErrors:
+    """What is to be expected of a solve."""
+    sidecar = solved.sidecar
+    names = {*sidecar["confidence_mm"], *sidecar.get("expected_mm", {})} - {"all"}
+    return FrameErrors(solved.first, expected_error(sidecar), calibrated=bool(sidecar.get("expected_mm")),
+                       parts={name: expected_error(sidecar, name) for name in sorted(names)})
 
 
 def truth_of(actor: Actor, footage: Path) -> Shot | None:
@@ -55,7 +66,7 @@ def measure(solved: Solved, actor: Actor, shot: Shot | None,
 
     progress : told (frames done, frames in all).    Raises UnderstudyError if solve and shot are of different meshes.
     """
-    result = FrameErrors(solved.first, expected_error(solved.sidecar))
+    result = expected(solved)
     if shot is None:
         return result
     inferred, target = solved.vertices(), shot.vertices()
@@ -98,22 +109,20 @@ def distances(one: np.ndarray, other: np.ndarray, millimetres: float) -> np.ndar
     return np.float32(millimetres) * np.sqrt(np.einsum("...c,...c->...", difference, difference))
 
 
-def expected_vertices(sidecar: dict, sample: int, count: int, animated: np.ndarray,
+def expected_vertices(errors: FrameErrors, sample: int, count: int, animated: np.ndarray,
                       regions: dict[str, np.ndarray]) -> np.ndarray:
     """The error to be expected of each vertex at a sample, (count,) float32 mm: that of its region.
 
     A vertex of several regions has the largest, one of none that of the whole face, one that is not animated 0.
     """
-    columns, result = sidecar["confidence_mm"], np.zeros(count, np.float32)
-    whole = np.nan_to_num(expected_error(sidecar)[sample])
-    result[animated] = whole
-    known = columns.get("all", [None])[sample] if "all" in columns else None
-    scale = whole / known if known else 1.0  # from spread to error, as for the whole face
-    inside = np.zeros(count, np.float32)
+    result, inside = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)
+    result[animated] = np.nan_to_num(errors.expected[sample])
     for name, vertices in regions.items():
-        if name in columns and columns[name][sample] is not None:
-            inside[vertices] = np.maximum(inside[vertices], scale * columns[name][sample])
-    return np.where((inside > 0) & (result > 0), inside, result)
+        if name in errors.parts:
+            inside[vertices] = np.fmax(inside[vertices], errors.parts[name][sample])
+    moved = result > 0
+    result[moved] = np.where(np.isfinite(inside), inside, result)[moved]
+    return result
 
 
 def top_of(errors: np.ndarray) -> float:

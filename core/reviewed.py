@@ -16,6 +16,8 @@ from .review import clean_next
 from .solved import Solved, read_solved
 from .topology import Mesh
 
+ROUGH = ("The model was not calibrated: what it expects ranks frames, but its millimetres are far too few. A model "
+         "trained anew is.")
 TRAINED = "This very footage trained the model, so the error says little about other footage."
 
 
@@ -158,6 +160,8 @@ def _notes(solved: Solved, model: ModelFile | None, path: Path) -> list[str]:
     trained = model.about.get("footage") if model is not None else None
     if isinstance(trained, dict) and solved.sidecar.get("footage_identity") in trained.values():
         notes.append(TRAINED)
+    if solved.sidecar["confidence_mm"] and not solved.sidecar.get("expected_mm"):
+        notes.append(ROUGH)
     if not solved.complete:
         notes.append("The solve was stopped before its end.")
     return notes

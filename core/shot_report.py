@@ -96,10 +96,8 @@ def _curves(take: Reviewed, suggested: list[int]) -> str:
 
 def _regions(take: Reviewed) -> str:
     columns = take.errors.rmse
-    kind = "RMSE"
-    if not columns:
-        kind = "Spread of the network"
-        columns = {name: np.array(column, np.float32) for name, column in take.solved.sidecar["confidence_mm"].items()}
+    kind = "RMSE" if columns else "Expected error"
+    columns = columns or {"all": take.errors.expected, **take.errors.parts}
     lines = []
     for name, column in columns.items():
         known = column[np.isfinite(column) & ~take.excluded]

@@ -12,6 +12,7 @@ from understudy.core.errors import UnderstudyError
 from understudy.core.files import read_json, write_json
 from understudy.core.footage import open_footage
 from understudy.core.frame_errors import (
+    FrameErrors,
     expected_vertices,
     measure,
     read_errors,
@@ -107,11 +108,11 @@ def test_whose_truth(folder):
 
 
 def test_expected_by_vertex():
-    sidecar = {"first": 0, "last": 1, "confidence_mm": {"all": [1.0, None], "lips": [3.0, None], "lids": [0.5, None]}}
-    regions = {"lips": np.array([1, 2]), "lids": np.array([2, 3])}
-    found = expected_vertices(sidecar, 0, 6, np.array([1, 2, 3, 4]), regions)
+    errors = FrameErrors(0, np.array([1, np.nan]), parts={"lips": np.array([3, np.nan]), "lids": np.array([0.5, 1])})
+    regions = {"lips": np.array([1, 2]), "lids": np.array([2, 3, 5])}
+    found = expected_vertices(errors, 0, 6, np.array([1, 2, 3, 4]), regions)
     assert found.tolist() == [0, 3, 3, 0.5, 1, 0]
-    assert not expected_vertices(sidecar, 1, 6, np.array([1, 2, 3, 4]), regions).any()
+    assert not expected_vertices(errors, 1, 6, np.array([1, 2, 3, 4]), regions).any()
 
 
 def test_sheet(folder, take):
