@@ -80,7 +80,7 @@ class Solver:
             try:
                 model.network.to(self.device)
                 self._head = Head(model, self.device)
-                key = [*machine_key(self.device), engine, str(self.batch), identity]
+                key = [*machine_key(self.device), engine, str(self.batch), model.network.architecture, identity]
                 choice, built = choose(key, listed, lambda *how: _Trial(self, *how),
                                        lambda trial: trial.apart(want, probes))
                 self._slots = built.slots

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,14 @@ def test_the_choice_is_measured_once_and_remembered(model, cache, monkeypatch):
     assert Solver(model, "cpu", 2, identity="a").engine == first.engine
     with pytest.raises(pytest.fail.Exception, match="measured again"):
         Solver(model, "cpu", 2, identity="another model")
+
+
+def test_what_is_remembered_of_one_architecture_says_nothing_of_another(model, monkeypatch):
+    plain = make_network("fully-connected-unstabilised", 15, 6, image_components=3)
+    slow = Solver(replace(model, network=plain), "cpu", 2)
+    assert slow.engine.endswith("fp32")
+    monkeypatch.setattr(solving, "candidates", lambda *_: [("torch", "bf16"), ("torch", "fp32")])
+    assert Solver(model, "cpu", 2).engine.endswith("bf16")
 
 
 def test_the_fastest_is_chosen(model, monkeypatch):
