@@ -1,6 +1,7 @@
 """The actor in the scene: reading it from its folder or model file, and the mesh of each shot."""
 
 import contextlib
+import functools
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,26 +82,37 @@ def refresh_model(settings) -> None:
         if not absolute(settings.model).exists():
             raise UnderstudyError(f"{absolute(settings.model)} is not there any more. Open the actor where it is now, "
                                   "or copy it back.")
-        model = ModelFile.load(absolute(settings.model))
+        model = _model_at(absolute(settings.model), stamp(absolute(settings.model)))
         if model.topology != settings.topology:
             raise UnderstudyError(f"{model.path} is now a model of another mesh. Open its actor in a scene of its own.")
         use_model(settings, model)
 
 
+@functools.lru_cache(maxsize=2)
+def _model_at(path: Path, changed: str) -> ModelFile:
+    """A model as it is since then; every undo to before a training asks for it, and its hash takes a while."""
+    return ModelFile.load(path)
+
+
 @persistent
-def _loaded(*_: object) -> None:
-    """The model may have been trained further since the file was saved."""
+def _brought_back(*_: object) -> None:
+    """The model may have been trained further since the file was saved, or since what undo brings back."""
     for scene in bpy.data.scenes:
         with contextlib.suppress(UnderstudyError):  # whoever solves will hear of it
             refresh_model(scene.understudy)
 
 
+_HANDLERS = ("load_post", "undo_post", "redo_post")
+
+
 def register() -> None:
-    bpy.app.handlers.load_post.append(_loaded)
+    for name in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(_brought_back)
 
 
 def unregister() -> None:
-    bpy.app.handlers.load_post.remove(_loaded)
+    for name in _HANDLERS:
+        getattr(bpy.app.handlers, name).remove(_brought_back)
 
 
 def ensure(scene: bpy.types.Scene, shot) -> bpy.types.Object:

@@ -73,6 +73,18 @@ def test_undo_and_redo_after_a_solve(scene, folder, undo):
     check_solved(folder)
 
 
+def test_undo_to_before_a_training_keeps_its_model(scene, folder, undo):
+    bpy.ops.ed.undo_push(message="Begin")
+    old = scene.understudy.model_sha256
+    shutil.copyfile(folder / "actor" / "other.safetensors", folder / "actor" / "model.safetensors")
+    faces.refresh_model(scene.understudy)  # as when a training ends
+    new = scene.understudy.model_sha256
+    bpy.ops.ed.undo_push(message="Something else")
+    for step in (undo, bpy.ops.ed.redo):
+        step()
+        assert bpy.context.scene.understudy.model_sha256 == new != old
+
+
 def test_undo_in_the_middle(scene, folder, undo):
     bpy.ops.ed.undo_push(message="One")
     scene.frame_end = 77
