@@ -59,7 +59,8 @@ def suggested(scene: bpy.types.Scene, shot) -> list[tuple[int, str, float]]:
         found = [(sample, _reason(errors, sample), float(errors.best[sample]))
                  for sample in suggest_frames(errors.best, SUGGESTED, taken, out)]
     else:
-        found = [(one.sample, f"to be expected, {one.reason}", one.expected_mm)
+        kind = "to be expected" if errors.calibrated else "spread"  # of which only the order means something
+        found = [(one.sample, f"{kind}, {one.reason}", one.expected_mm)
                  for one in clean_next(solved.sidecar, SUGGESTED, taken, out)]
     found = [(solved.first + sample, *why) for sample, *why in found]
     known.drawn["suggested"] = [frame for frame, _, _ in found]

@@ -27,7 +27,7 @@ ATTRIBUTE = "Understudy Error"
 KEPT = "understudy_shading"  # custom property of a screen: how its viewports were shaded before
 SHADING = {"type": "SOLID", "color_type": "VERTEX", "light": "FLAT", "show_cavity": True}
 TITLES = {"TRUTH": "Solve against cleaned shot", "EDITS": "What is shown against the solve",
-          "RUNS": "Run A against run B", "EXPECTED": "Expected error by region"}
+          "RUNS": "Run A against run B", "EXPECTED": "What is to be expected, by region"}
 GREY = linear(np.full(3, 0.45))  # where nothing is known
 BAR = 200, 12                # pixels of the legend's colours
 LEVELS = 1024
@@ -266,8 +266,8 @@ def _draw_legend() -> None:
         if not np.isfinite(last["mean"]):
             text = f"{TITLES[last['kind']]}: not known at this frame"
     for at_x, at_y, words in ((left, low + height + 8 * scale, text), (left, low - 14 * scale, "0"),
-                              (left + width / 2 - 8 * scale, low - 14 * scale, f"{limit / 2:g}"),
-                              (left + width - 8 * scale, low - 14 * scale, f"{limit:g} mm")):
+                              (left + width / 2 - 8 * scale, low - 14 * scale, f"{limit / 2:.3g}"),
+                              (left + width - 8 * scale, low - 14 * scale, f"{limit:.3g} mm")):
         blf.size(0, 12 * scale)
         blf.enable(0, blf.SHADOW)
         blf.shadow(0, 3, 0, 0, 0, 0.9)

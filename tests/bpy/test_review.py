@@ -82,7 +82,7 @@ def test_the_next_worst_frame_says_why(stand):
     assert bpy.ops.understudy.frame_suggested() == {"FINISHED"}
     assert stand.scene.frame_current == 109
     known = review.read(stand.scene, stand.shot)
-    assert known.drawn["next"][0] == 11 and "2.00 mm to be expected, unsure about" in known.drawn["next"][1]
+    assert known.drawn["next"][0] == 11 and "2.00 mm spread, unsure about" in known.drawn["next"][1]
     second = cleaning.suggested(stand.scene, stand.shot)[1][0]
     bpy.ops.understudy.frame_suggested()
     assert review.source_now(stand.scene, stand.shot) == second

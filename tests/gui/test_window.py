@@ -31,6 +31,17 @@ def test_the_whole_story(blender_window, package):
     assert moved(shots, "3 solved", "4 later") > 1000, "the face moves beside the plate"
 
 
+def test_review(blender_window, package):
+    """Strip along the timeline, errors on the face, the wipe that is dragged; shading is put back."""
+    blender_window.install(package)
+    shots = blender_window.play(SCENARIOS.parents[1] / "docs" / "scenarios" / "review.py", timeout=500)
+    assert set(shots) == {"blender-6-review", "blender-7-wipe"}
+    blue, _, red = (shots["blender-6-review"][..., channel].astype(int) for channel in range(3))
+    coloured = blue > red + 40
+    assert coloured[650:770, 40:1000].sum() > 5000, "the strip"
+    assert coloured[100:560, 470:760].sum() > 10000, "the face"
+
+
 @pytest.mark.parametrize("name", ["otto", "speaker"])
 def test_the_story_of_a_real_actor(blender_window, package, trained, name, tmp_path):
     actor, footage = trained(name)
