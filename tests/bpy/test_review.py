@@ -97,7 +97,7 @@ def test_with_a_cleaned_shot_the_next_worst_frame_is_where_it_is_farthest(stand)
     frame, reason, millimetres = cleaning.suggested(stand.scene, stand.shot)[0]
     assert (frame, millimetres) == (3, 0.5) and reason == "from the cleaned shot, 1.0 mm at the lips"
     stand.shot.excluded.add().last = 5
-    assert cleaning.suggested(stand.scene, stand.shot)[0][0] == 6
+    assert min(frame for frame, _, _ in cleaning.suggested(stand.scene, stand.shot)) > 5
 
 
 def test_curves_follow_the_timing_and_leave_no_trace(stand):
