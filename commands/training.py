@@ -73,6 +73,7 @@ def run_train(options: argparse.Namespace) -> None:
                   or Path(options.folder) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S"))
 
     def work(job) -> str:
+        job.status("Loading PyTorch")  # beside other programs, with the priority that a window leaves, it takes a while
         from ..training.config import Config
         from ..training.loop import train
 

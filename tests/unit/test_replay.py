@@ -168,7 +168,7 @@ def test_the_command_takes_the_schedule_and_the_network_that_suit(actor, small_m
     model, asked = small_model(), []
     model.network = make_network("convolutional-narrow", 15, 6)
     model.save(actor / "model.safetensors")
-    monkeypatch.setattr("understudy.commands.training.run_job", lambda options, folder, name, work, **_: work(None))
+    monkeypatch.setattr("understudy.commands.training.run_job", lambda options, folder, name, work, **_: work(Log()))
     monkeypatch.setattr("understudy.training.loop.train", lambda folder, config, **_: asked.append(config))
     assert main(["train", str(actor), "--minutes", "5", "--from", str(actor / "model.safetensors"), *options]) == 0
     assert asked == [dataclasses.replace(Config.preset("quick").fine_tuning(), minutes=5, architecture=want)]
