@@ -19,7 +19,7 @@ from .files import make_folder, read_json, user_cache, write_json
 
 RMS_MM, MOST_MM = 0.01, 0.1  # how far vertices may be from those of float32
 SHARE = 0.003   # the same as a share of the motion, for faces larger than people's
-SECONDS, RUNS = 0.15, 3  # that a candidate is timed at least; a busy machine hardly slows every run
+SECONDS, TURNS = 0.15, 3  # that a candidate is timed at least
 REMEMBERED = 64  # choices in the file; beyond, the oldest goes
 
 
@@ -73,7 +73,7 @@ def choose(key: list[str], candidates: list[tuple[str, str]], build, compare) ->
             allowed = max(1.0, SHARE * motion / RMS_MM)
             if not last and not (rms <= RMS_MM * allowed and most <= MOST_MM * allowed):
                 raise UnderstudyError(f"its vertices differ by {rms:.4f} mm rms and {most:.3f} mm at most from float32")
-            rate = _rate(built)
+            rates = _rates([built] if best is None else [best, built])
         except Exception as error:  # a library that is missing or broken may raise anything
             if last or _out_of_memory(error):
                 raise
@@ -81,21 +81,25 @@ def choose(key: list[str], candidates: list[tuple[str, str]], build, compare) ->
             why = "it is not installed" if missing else first_line(error)
             choice.notes.append(f"The engine {name} is not used: {why}.")
             continue
-        choice.rates[name] = round(rate, 1)
-        if best is None or rate > choice.rates[f"{choice.engine} {choice.precision}"]:
+        if best is not None:
+            choice.rates[f"{choice.engine} {choice.precision}"] = round(rates[0], 1)
+        choice.rates[name] = round(rates[-1], 1)
+        if best is None or rates[-1] > rates[0]:
             choice.engine, choice.precision, best = engine, precision, built
     remember(key, choice)
     return choice, best
 
 
-def _rate(run) -> float:
-    """Frames a second, the best of a few."""
-    shortest, until, runs = float("inf"), time.perf_counter() + SECONDS, 0
-    while time.perf_counter() < until or runs < RUNS:
-        began, runs = time.perf_counter(), runs + 1
-        frames = run()
-        shortest = min(shortest, time.perf_counter() - began)
-    return frames / shortest
+def _rates(runs: list) -> list[float]:
+    """Frames a second of each, the best of a few, in turns: what else the machine does meanwhile slows all of them."""
+    best, until, turns = [0.0] * len(runs), time.perf_counter() + SECONDS * len(runs), 0
+    while time.perf_counter() < until or turns < TURNS:
+        turns += 1
+        for index, run in enumerate(runs):
+            began = time.perf_counter()
+            frames = run()
+            best[index] = max(best[index], frames / (time.perf_counter() - began))
+    return best
 
 
 def _out_of_memory(error: Exception) -> bool:
