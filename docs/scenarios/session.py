@@ -1,6 +1,6 @@
 """Scenario: from tracked shots to a better model, as docs/tutorial.md tells it, with what tools/session.py has made.
 
-Environment: FOLDER, a copy of that; MINUTES to train, 1 unless told. Prints a line of JSON: the error of the take's
+Environment: FOLDER, a copy of that; MINUTES to train, 2 unless told. Prints a line of JSON: the error of the take's
 solve before and after, in mm, and for each step the longest time in s for which the window did not react.
 """
 
@@ -22,7 +22,7 @@ modifier_of = importlib.import_module(f"{ADDON}.modifier").modifier_of
 actors = importlib.import_module("bl_ext.user_default.understudy.core.actor")
 solved = importlib.import_module("bl_ext.user_default.understudy.core.solved")
 
-FOLDER, MINUTES = Path(os.environ["FOLDER"]), float(os.environ.get("MINUTES", "1"))
+FOLDER, MINUTES = Path(os.environ["FOLDER"]), float(os.environ.get("MINUTES", "2"))
 CORRECTED = 10  # frames
 PATIENCE = 600  # s, beside the minutes of training, until a step has failed
 ROLES = {"rom": "EXTREME", "facs": "FACS", "pangram_c": "PANGRAM"}
@@ -191,6 +191,7 @@ def sculpt(face: bpy.types.Object, picture: str):
     bpy.context.view_layer.objects.active = face
     with drive.override():
         bpy.ops.object.mode_set(mode="SCULPT")
+    yield 3.0  # brushes come one after another
     yield from drive.shot(picture)
     with drive.override():
         bpy.ops.object.mode_set(mode="OBJECT")
@@ -224,7 +225,7 @@ def train():
         later = time.monotonic() + 30 * MINUTES
         yield from until(lambda: time.monotonic() > later or not run.live, "some of it")
     assert run.train, run.text
-    yield from drive.click(*drive.at(drive.region("UI"), 100, 300), button=5, count=12)
+    yield from drive.click(*drive.at(drive.region("UI"), 100, 300), button=5, count=6)
     yield from drive.shot("tutorial-12-curves")
     bpy.ops.wm.save_mainfile()
     with watched("train"):
