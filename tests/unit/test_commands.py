@@ -18,7 +18,7 @@ from understudy.core.movie_writer import MovieWriter
 
 COMMANDS = ("new", "add-shot", "check", "composition", "runs", "sample", "train", "solve", "evaluate", "compare",
             "errors", "sheet", "dailies", "report", "watch", "probe", "picture", "suggest-crop", "doctor", "warm",
-            "serve", "reproduce")
+            "serve", "reproduce", "next", "audit")
 TEMPLATE = "v 0 0 0\nv 4 0 0\nv 4 4 1\nv 0 4 0\nf 1 2 3 4\n"
 
 
