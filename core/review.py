@@ -8,8 +8,7 @@ import numpy as np
 from .errors import UnderstudyError
 from .solved import Solved
 
-SPREAD = 25.0      # frames around one that was chosen in which others are less worth a look
-PASSAGE = 5        # frames: a frame in a bad passage is worth more than a lone one, for it mends its neighbours too
+SPREAD = 20.0      # frames around one that was chosen in which others are less worth a look
 DARK, BRIGHT = 0.85, 1.18  # of the training pictures' brightness: beyond what training has shown the network
 STANDS_OUT = 1.3   # times what is usual in the solve
 
@@ -114,12 +113,11 @@ def suggest_frames(worth: np.ndarray, count: int, taken: np.ndarray | list[int] 
 
     worth : (n,) mm, the error to expect; NaN where that is not known.    taken : samples that were cleaned.
     excluded : (n,) bool, samples that will not train.
-    Both lengths are those that saved most work (benchmarks/cleaning.py); to keep expressions apart as well saved none.
+    To keep expressions apart too, or to prefer bad passages to lone frames, saved no work: benchmarks/cleaning.py.
     """
     worth = np.nan_to_num(np.asarray(worth, np.float64), nan=0.0).clip(0)
     if excluded is not None:
         worth = np.where(excluded, 0.0, worth)
-    worth = np.where(worth > 0, _of_passage(worth), 0.0)
     samples = np.arange(len(worth))
     for sample in taken:
         worth = worth * _away(samples, sample)
@@ -128,13 +126,6 @@ def suggest_frames(worth: np.ndarray, count: int, taken: np.ndarray | list[int] 
         chosen.append(int(worth.argmax()))
         worth = worth * _away(samples, chosen[-1])
     return chosen
-
-
-def _of_passage(worth: np.ndarray) -> np.ndarray:
-    """The root of the mean square around each sample, weighed by a bell curve."""
-    weights = np.exp(-np.square(np.arange(-3 * PASSAGE, 3 * PASSAGE + 1) / PASSAGE) / 2)
-    padded = np.pad(np.square(worth), 3 * PASSAGE, mode="edge") if len(worth) else np.zeros(len(weights))
-    return np.sqrt(np.convolve(padded, weights / weights.sum(), "valid")[:len(worth)].clip(0))
 
 
 def _away(samples: np.ndarray, sample: int) -> np.ndarray:
