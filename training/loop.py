@@ -79,7 +79,7 @@ def train(
         if team.size > 1 and config.architecture not in CONVOLUTIONAL:
             raise UnderstudyError("Only convolutional networks are trained by several processes. Start one alone: this "
                                   "one takes minutes.")
-        device = pick_device(team.device(device))
+        device = pick_device(team.device(device), report.warning)
         try:
             return _train(actor, config, run, device, report, team, started, use)
         except RuntimeError as error:

@@ -231,7 +231,7 @@ def test_watch_of_a_finished_job(run, tmp_path):
 def test_runs_as_a_file_from_a_folder_of_any_name(tmp_path):
     """As Blender runs it: isolated, from a folder of another name. Nothing needs to be installed to be told how."""
     source, root = Path(understudy.__file__).parent, tmp_path / "extensión 1"
-    for folder in ("commands", "core"):
+    for folder in ("commands", "core", "training"):
         shutil.copytree(source / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(source / name, root / name)

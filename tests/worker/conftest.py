@@ -19,8 +19,9 @@ def copy_program(tmp_path_factory):
         copy = tmp_path_factory.mktemp("program") / "under stüdy"
         for part in ("commands", "core", "training"):
             (copy / part).mkdir(parents=True)
-        whole = [path.relative_to(source) for part in ("commands", "core") for path in (source / part).glob("*.py")]
-        for name in ("__init__.py", "__main__.py", "training/__init__.py", *whole):
+        whole = [path.relative_to(source) for part in ("commands", "core", "training")
+                 for path in (source / part).glob("*.py")]
+        for name in ("__init__.py", "__main__.py", *whole):
             shutil.copy(source / name, copy / name)
         for name, text in replaced.items():
             (copy / f"{name.replace('_', '/')}.py").write_text(text, encoding="utf-8")
