@@ -175,8 +175,9 @@ def page(result: dict) -> str:
     lines += [f"| {name} | {' | '.join(f'{value:.3f}' for value in curve)} |" for name, curve in curves.items()]
     lines += ["", "Share of the frames that `next` needs for the RMSE of another order (mark: 50 % or less):", ""]
     for name in ("chance", "even"):
-        shares = [f"{needed(curves['next'], value) / count:.0%} of {count}"
-                  for count, value in zip(counts, curves[name], strict=True) if count >= 10]
+        shares = [f"{share:.0%} of {count}" if np.isfinite(share) else f"more than there are, of {count}"
+                  for count, value in zip(counts, curves[name], strict=True) if count >= 10
+                  for share in [needed(curves["next"], value) / count]]
         lines.append(f"- {name}: {', '.join(shares)}")
     return "\n".join(lines) + "\n"
 
