@@ -1,4 +1,4 @@
-"""Makes docs/reproduction.md and its pictures from what `understudy reproduce` leaves behind: `make reproduction-page`.
+"""Makes docs/reproduction.md and its pictures from what `understudy reproduce` leaves behind.
 
     python docs/reproduction.py OUT [OUT ...]     folders that `understudy reproduce` was given as --out
 """
@@ -24,7 +24,8 @@ made by `python docs/reproduction.py`.
 
 **held** and **did not hold** are about these runs, on two CPU cores: the paper's are hundreds of times as long, and a
 difference that is no larger than that between seeds counts as none. Where the paper gives no limit ("slightly", "much",
-"not sensitive"), the one that was used stands beside the figure ([training/claims.py](../training/claims.py)).
+"not sensitive"), the one that was used stands beside the figure ([training/claims.py](../training/claims.py)). The run that Otto's Figure 4 is of, `otto_nofacs`, learned without the
+shot facs; Figures 6 to 8 are of models that had 20 minutes (Otto) and 4 (sample).
 """
 
 

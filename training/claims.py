@@ -248,8 +248,8 @@ def _numbers(found: Findings) -> list[Claim]:
             f"{STILL_MM:g} mm counts as still")
     if rmse is not None:
         accurate = _held(rmse <= 0.92), f"{rmse:.2f} mm on {found.value('evaluation', 'frames'):,} validation frames"
-        above = _held(sum(marked) / len(marked) > rmse), (f"the worst of each shot {', '.join(f'{value:.2f}' for value in marked)} "
-                                            f"mm, all together {rmse:.2f} mm")
+        above = _held(sum(marked) / len(marked) > rmse), (
+            f"the worst of each shot {', '.join(f'{value:.2f}' for value in marked)} mm, all together {rmse:.2f} mm")
     if rmse is not None and trained is not None:
         agree = _held(abs(rmse / trained - 1) <= SAME), (
             f"10 sqrt(3 x 0.0028) = {loss_to_rmse(0.0028, 10):.2f}; of the model {trained:.3f} mm by its loss, "
