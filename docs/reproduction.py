@@ -24,8 +24,10 @@ made by `python docs/reproduction.py`.
 
 **held** and **did not hold** are about these runs, on two CPU cores: the paper's are hundreds of times as long, and a
 difference that is no larger than that between seeds counts as none. Where the paper gives no limit ("slightly", "much",
-"not sensitive"), the one that was used stands beside the figure ([training/claims.py](../training/claims.py)). The run that Otto's Figure 4 is of, `otto_nofacs`, learned without the
-shot facs; Figures 6 to 8 are of models that had 20 minutes (Otto) and 4 (sample).
+"not sensitive"), the one that was used stands beside the figure ([training/claims.py](../training/claims.py)).
+
+The run that Otto's Figure 4 is of, `otto_nofacs`, learned without the shot facs; Figures 6 to 8 are of models that had
+20 minutes (Otto) and 4 (sample).
 """
 
 
