@@ -73,6 +73,11 @@ class Run:
         return self.final if self.final is not None else min((rmse for _, rmse in self.validation), default=None)
 
     @property
+    def images(self) -> int:
+        """Training frames shown so far, as far as it told."""
+        return int(max((images for images, _ in (*self.train[-1:], *self.validation[-1:])), default=0))
+
+    @property
     def model(self) -> Path | None:
         """The run's best model so far."""
         path = self.folder / "model.safetensors"
@@ -161,7 +166,7 @@ class Run:
                 "rmse_mm": self.best, "final": self.final is not None, "errors": self.errors,
                 "resumable": self.resumable,
                 "model": str(self.model) if self.model else None,
-                "images": int(self.train[-1][0]) if self.train else 0}
+                "images": self.images}
 
     def _take(self, event: dict) -> None:
         self.started = self.started or event["time"]

@@ -263,7 +263,7 @@ class _Reproduction:
 
 def _facts(run: Run) -> dict:
     return {"state": run.state, "text": run.text, "rmse_mm": run.final, "errors": run.errors, "train": run.train,
-            "validation": run.validation, "images": run.train[-1][0] if run.train else 0, "seconds": run.seconds,
+            "validation": run.validation, "images": run.images, "seconds": run.seconds,
             "config": run.config}
 
 

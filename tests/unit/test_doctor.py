@@ -47,8 +47,10 @@ def break_import(monkeypatch):
 
 
 @pytest.fixture
-def machine(monkeypatch):
-    """machine(gpus, ...) makes torch tell of another machine; `smi` is what the driver's own tool would."""
+def machine(monkeypatch, tmp_path):
+    """machine(gpus, ...) makes torch tell of another machine, new to us; `smi` is what the driver's own tool would."""
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+
     def machine(gpus=(), cuda="12.8", archs=("sm_80", "sm_90", "compute_90"), smi=(), told="", hip=None, fails=None):
         import torch
 

@@ -360,6 +360,8 @@ def test_the_cache_can_be_read_at_every_moment(solver, files, tmp_path):
     assert job.state.state == "done"
     whole = read_cache(out)
     assert len(whole) == FRAMES and len(seen) > 1
+    if len(seen[0]) == 1:  # the first frame alone, shown before its batch is there
+        np.testing.assert_allclose(seen.pop(0), whole[:1], atol=1e-3)
     assert all(np.array_equal(samples, whole[:len(samples)]) for samples in seen)
     assert [len(samples) for samples in seen] == sorted(len(samples) for samples in seen)
 
