@@ -29,6 +29,7 @@ def story():
     bar = yield from drive.sidebar("Understudy")
     assert bar.active_panel_category == "Understudy"
     assert keys() == OURS
+    yield from drive.shot("again")
     bpy.ops.screen.userpref_show()
     yield 1.0
     bpy.context.preferences.active_section = "ADDONS"
@@ -38,7 +39,6 @@ def story():
     with drive.Gaps() as gaps:
         yield 1.0
     assert gaps.count > 10
-    yield from drive.shot("again")
 
 
 drive.run(story)

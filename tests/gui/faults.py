@@ -42,7 +42,7 @@ def undo_and_redo():
     bpy.ops.ed.undo_push(message="Begin")
     bpy.context.scene.frame_end = 77
     bpy.ops.ed.undo_push(message="End Frame")
-    yield from begin()
+    yield from begin(lambda: True)  # its few frames are soon solved, which would be the step that is undone
     yield from drive.press("ctrl+z")
     yield from drive.wait(lambda: bpy.context.scene.frame_end != 77, "it is undone", 10)
     yield from drive.press("ctrl+shift+z")
