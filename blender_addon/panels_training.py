@@ -29,8 +29,11 @@ def _chosen(self, context: bpy.types.Context) -> None:
     training.touch()
 
 
+_listed: list[str] = []  # names of the runs in the list; not in its lines, as setting those draws the whole window anew
+
+
 class UnderstudyRun(bpy.types.PropertyGroup):
-    """A line of the list; all else is looked up by its name."""
+    """A line of the list; all else is looked up by its place in it."""
 
 
 class UnderstudyTraining(bpy.types.PropertyGroup):
@@ -56,18 +59,20 @@ class UnderstudyTraining(bpy.types.PropertyGroup):
     @property
     def chosen(self) -> str:
         """The name of the active run."""
-        return self.runs[self.active].name if 0 <= self.active < len(self.runs) else ""
+        return _listed[self.active] if 0 <= self.active < len(_listed) else ""
 
     def list_runs(self, names: list[str]) -> None:
         """Let the list have these lines; the active run stays active, a new one at the top becomes it."""
-        old = [item.name for item in self.runs]
-        if names == old:
-            return
-        chosen = self.chosen if names[:1] == old[:1] else ""
-        self.runs.clear()
-        for name in names:
-            self.runs.add().name = name
-        self.active = names.index(chosen) if chosen in names else 0
+        if names != _listed:
+            chosen = self.chosen if names[:1] == _listed[:1] else ""
+            _listed[:] = names
+            place = names.index(chosen) if chosen in names else 0
+            if self.active != place:
+                self.active = place
+        while len(self.runs) < len(names):  # another file may have brought another list
+            self.runs.add()
+        while len(self.runs) > len(names):
+            self.runs.remove(0)
 
 
 class UNDERSTUDY_UL_runs(bpy.types.UIList):
@@ -76,7 +81,7 @@ class UNDERSTUDY_UL_runs(bpy.types.UIList):
     bl_idname = "UNDERSTUDY_UL_runs"
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index=0, flt_flag=0):
-        run = training.find(context.scene.understudy, item.name)
+        run = training.find(context.scene.understudy, _listed[index]) if index < len(_listed) else None
         if run is None:
             return
         split = layout.split(factor=0.56)

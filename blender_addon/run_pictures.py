@@ -15,11 +15,14 @@ BEHIND = (120, 120, 120), (100, 100, 100), (84, 84, 84), (70, 70, 70)  # the new
 size = 240  # pixels that a side of the curves takes in the panel
 
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
-_picture: Path | None = None
+_picture: Path | None = None  # the one that is shown
 
 
 def show(run: Run | None, earlier: list[Run]) -> None:
-    """Draw the curves of a run, the validation of earlier ones behind it, and have its newest preview read."""
+    """Draw the curves of a run, the validation of earlier ones behind it, and its newest preview.
+
+    Blender would read a file of its own in a job, and at a job's end draws the whole window twice.
+    """
     global _icons, _picture
     if bpy.app.background:
         return
@@ -28,18 +31,25 @@ def show(run: Run | None, earlier: list[Run]) -> None:
     curves = [Curve(other.validation, colour) for other, colour in zip(earlier, BEHIND, strict=False)][::-1]
     if run is not None:
         curves += [Curve(run.train, LEARNED, 1.0), Curve(run.validation, VALIDATED, 2.0)]
-    picture = np.ones((size, size, 4), np.float32)
-    picture[..., :3] = plot(curves, size)[::-1] * np.float32(1 / 255)
-    icon = _icons["curves"] if "curves" in _icons else _icons.new("curves")
-    icon.image_size = size, size
-    icon.image_pixels_float.foreach_set(picture.ravel())
+    _draw("curves", plot(curves, size))
     wanted = run.picture if run is not None else None
     if wanted != _picture:
         _picture = wanted
-        if "picture" in _icons:
+        small = run.small_picture() if run is not None else None
+        if small is not None:
+            _draw("picture", small)
+        elif "picture" in _icons:
             del _icons["picture"]
-        if wanted is not None:
-            _icons.load("picture", str(wanted), "IMAGE", True)
+
+
+def _draw(name: str, image: np.ndarray) -> None:
+    """Let an icon show an image, (h, w, 3) uint8 RGB."""
+    height, width = image.shape[:2]
+    pixels = np.ones((height, width, 4), np.float32)
+    pixels[..., :3] = image[::-1] * np.float32(1 / 255)
+    icon = _icons[name] if name in _icons else _icons.new(name)
+    icon.image_size = width, height
+    icon.image_pixels_float.foreach_set(pixels.ravel())
 
 
 def icon(name: str) -> int:

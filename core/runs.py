@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from .actor import SPLITS, Actor
 from .architectures import PAPER
 from .errors import UnderstudyError
@@ -16,6 +18,7 @@ from .files import read_json
 from .modelfile import ModelFile
 
 NAMES_LIMIT = 1000  # shots, roles or regions that are believed
+SMALL = 400, 640         # most columns and rows of the picture that a panel shows
 STATES = {"waiting": "starting", "running": "running", "done": "done", "cancelled": "stopped", "failed": "failed",
           "dead": "crashed"}
 BASE = 1000 << 20       # bytes that training takes on a CPU, whatever it learns: seen with batches of 8 and 50
@@ -141,6 +144,17 @@ class Run:
                           "frames": frames if _number(frames) else 0, "architecture": architecture}
         return self.about
 
+    def small_picture(self) -> np.ndarray | None:
+        """The newest preview as a panel shows it, (h, w, 3) uint8 RGB; None if there is none."""
+        path = small_picture_of(self.folder)
+        try:
+            picture = np.load(path, mmap_mode="r")  # fails, without taking memory, if the file has less than it tells
+            height, width, channels = picture.shape
+        except (OSError, ValueError, EOFError):
+            return None
+        fits = width <= SMALL[0] and height <= SMALL[1] and channels == 3 and picture.dtype == np.uint8 and picture.size
+        return np.array(picture) if fits else None
+
     def poll(self) -> list[dict]:
         """The next events, at most a megabyte of them; brings everything up to date."""
         try:
@@ -190,6 +204,11 @@ class Run:
                 _append(self.train, images, train)
             if _number(rmse):
                 _append(self.validation, images, rmse)
+
+
+def small_picture_of(run: Path) -> Path:
+    """Where a run keeps its newest preview for the panel: plain pixels, which Blender reads without a pause."""
+    return run / "previews" / "newest.npy"
 
 
 def list_runs(actor: Path | str) -> list[Run]:

@@ -21,6 +21,7 @@ from ..core.jobs import Reporter
 from ..core.metrics import loss_to_rmse, rmse_per_frame
 from ..core.model import Model, load_model
 from ..core.modelfile import ModelFile
+from ..core.runs import SMALL, small_picture_of
 from . import image_pca, schedule
 from .config import Config
 from .dataset import Frames, read_frames
@@ -300,7 +301,12 @@ def _validate(state: State, validation: Frames, run: Path, report: Reporter) -> 
     shown = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdigit()]
     if state.images >= PREVIEW_GROWTH * max(shown, default=0):
         path = folder / f"{state.images:08d}.png"
-        draw.write_png(path, _preview(state, validation, chosen[:: -(-count // PREVIEW_ROWS)]))
+        picture = _preview(state, validation, chosen[:: -(-count // PREVIEW_ROWS)])
+        draw.write_png(path, picture)
+        scale = min(SMALL[0] / picture.shape[1], SMALL[1] / picture.shape[0])
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        with atomic(small_picture_of(run)) as temporary:
+            np.save(temporary, small[..., ::-1])
         report.artifact(path, "picture")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from understudy.core.errors import Cancelled, UnderstudyError
 from understudy.core.footage import open_footage
 from understudy.core.jobs import Reporter
 from understudy.core.model import load_model
+from understudy.core.runs import Run
 from understudy.core.solver import Solver
 from understudy.training.config import Config
 from understudy.training.dataset import read_frames
@@ -62,7 +64,10 @@ def test_a_run_leaves_a_model_that_solves(actor):
     final = log.values[-1]
     assert final["final"] and final["validation_frames"] == FRAMES
     assert model.about["validation"]["rmse_mm"] == pytest.approx(final["validation_rmse"])
-    assert list((run / "previews").glob("*.png"))
+    newest = cv2.imread(str(max((run / "previews").glob("*.png"))))[..., ::-1]
+    small = Run(run).small_picture()
+    assert max(small.shape) <= 640
+    assert abs(cv2.resize(newest, small.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int) - small).mean() < 0.5
     assert not list(run.glob(".*"))
     # the model alone, on the footage, repeats the figure
     shot = Actor.load(actor).validation_shots()[0]

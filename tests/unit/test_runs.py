@@ -11,7 +11,7 @@ import pytest
 from understudy.__main__ import main
 from understudy.core import plot, runs
 from understudy.core.actor import Actor
-from understudy.core.runs import Run, list_runs
+from understudy.core.runs import Run, list_runs, small_picture_of
 
 
 def write(folder, *events, beat: float = 0.0, config: str | None = None):
@@ -112,6 +112,19 @@ def test_the_command_refuses_a_second_run(actor, monkeypatch, capsys, host, sile
         said = capsys.readouterr().err
         assert f"The run first is training this actor on {host}" in said and "--cancel" in said
         assert [path.name for path in (actor / "runs").iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("pixels", [
+    np.zeros((5000, 4, 3), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8),
+    np.array([[[None] * 3]]), b"", b"rubbish", b"\x93NUMPY\x01\x00"])
+def test_a_small_picture_that_is_none(tmp_path, pixels):
+    path = small_picture_of(tmp_path)
+    path.parent.mkdir()
+    if isinstance(pixels, bytes):
+        path.write_bytes(pixels)
+    else:
+        np.save(path, pixels, allow_pickle=True)
+    assert Run(tmp_path).small_picture() is None
 
 
 @pytest.mark.parametrize("rubbish", [
