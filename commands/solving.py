@@ -54,15 +54,15 @@ def add_commands(command: Callable) -> None:
 
 def run_solve(options: argparse.Namespace) -> None:
     out = Path(options.out)
-    model = Path(options.model)
     first, last = options.range or (None, None)
 
     def work(job) -> str:
+        from ..core.modelfile import model_in
         from ..core.solve import solve
 
-        sidecar = solve(model / "model.safetensors" if model.is_dir() else model, options.footage, out, first=first,
-                        last=last, batch=1 if options.online else options.batch, device=options.device,
-                        engine=options.engine, crop=options.crop, live=options.live, base=options.base, report=job)
+        sidecar = solve(model_in(options.model), options.footage, out, first=first, last=last,
+                        batch=1 if options.online else options.batch, device=options.device, engine=options.engine,
+                        crop=options.crop, live=options.live, base=options.base, report=job)
         job.results.update({name: sidecar[name] for name in ("first", "last", "engine", "device", "batch")})
         return f"Wrote frames {sidecar['first']} to {sidecar['last']} to {out}, solved by {sidecar['engine']}."
 
@@ -70,14 +70,14 @@ def run_solve(options: argparse.Namespace) -> None:
 
 
 def run_live(options: argparse.Namespace) -> None:
-    model, folder = Path(options.model), Path(options.job or "live.job")
+    folder = Path(options.job or "live.job")
 
     def work(job) -> str:
         from ..core.livesolve import live
+        from ..core.modelfile import model_in
 
-        result = live(model / "model.safetensors" if model.is_dir() else model, options.source,
-                      options.out or folder / "vertices.live", device=options.device, engine=options.engine,
-                      crop=options.crop, report=job)
+        result = live(model_in(options.model), options.source, options.out or folder / "vertices.live",
+                      device=options.device, engine=options.engine, crop=options.crop, report=job)
         job.results.update(result)
         return (f"{result['frames']} frames, {result['fps']:.0f} a second, each {result['latency_ms']:.0f} ms after it "
                 f"was captured (95 % within {result['latency_95_ms']:.0f} ms); {result['dropped']} were dropped.")
@@ -86,12 +86,11 @@ def run_live(options: argparse.Namespace) -> None:
 
 
 def run_warm(options: argparse.Namespace) -> None:
-    model = Path(options.model)
-
     def work(job) -> str:
+        from ..core.modelfile import model_in
         from ..core.solver import warm_up
 
-        warm_up(model / "model.safetensors" if model.is_dir() else model, options.device)
-        return f"{model} is loaded."
+        warm_up(model_in(options.model), options.device)
+        return f"{options.model} is loaded."
 
     run_job(options, options.job, "warm", work)

@@ -29,6 +29,12 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
           "U8": "<u1", "BOOL": "<?"}
 
 
+def model_in(path: Path | str) -> Path:
+    """The model file of an actor folder; any other path is that of a model file itself."""
+    path = Path(path)
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 @dataclass(frozen=True)
 class Tensor:
     """Where a tensor lies in its file."""

@@ -1,9 +1,10 @@
-"""OpenVINO on CPUs: one graph from uint8 inputs to codes and spread, and the output layer in float32 behind it.
+"""OpenVINO on CPUs: one graph from uint8 inputs to codes and spread, and another, the output layer in float32.
 
-What follows the convolutions is in the graph as well, because in PyTorch it cost a tenth of a solve's processor time:
-its threads and OpenVINO's take turns on the same cores, and its weights are twice as large. In bf16 the graph
-multiplies bf16 numbers, but sums in float32, and what leaves it is float32. The output layer is not in it, so that
-vertices are made of codes as anybody else makes them (core/solved.py), to the precision of float32.
+Nothing of it is left to PyTorch, whose threads and OpenVINO's take turns on the same cores: what follows the
+convolutions cost a tenth of a solve's processor time there, and the output layer alone, one by one, another tenth. In
+bf16 the first graph multiplies bf16 numbers, but sums in float32, and what leaves it is float32. The output layer has a
+graph of its own, as the precision is one for a whole graph: so vertices are made of codes as anybody else makes them
+(core/solved.py), to the precision of float32.
 """
 
 from collections.abc import Sequence
@@ -25,32 +26,47 @@ class OpenvinoSlot:
     def __init__(self, model: Model, precision: str, batch: int):
         import openvino
 
-        compiled = openvino.Core().compile_model(_graph(model, batch), "CPU", {
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else precision, "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads()})
         self._inputs = np.zeros((batch, HEIGHT, WIDTH), np.uint8)
-        self._request = compiled.create_infer_request()
+        self._request = _request(_graph(model, batch), "f32" if precision == "fp32" else precision)
         self._request.set_input_tensor(openvino.Tensor(self._inputs, shared_memory=True))
-        output = model.network.output
-        self._weight, self._bias = (value.detach() / model.centimetres for value in (output.weight, output.bias))
+        self._head = _request(_output_layer(model, batch), "f32")
+        self._head.set_input_tensor(self._request.get_output_tensor(0))
+        self._codes, self._squared = (self._request.get_output_tensor(index).data for index in (0, 1))
+        self._positions = self._head.get_output_tensor(0).data
         self._template = np.ascontiguousarray(model.template.vertices, np.float32)
-        self._animated = model.animated.astype(np.int64)
+        self._places = (3 * model.animated.astype(np.int64)[:, None] + np.arange(3)).ravel()
 
     def submit(self, chunk: Sequence[np.ndarray]) -> None:
         """Begin with at most a batch of inputs; what is left of an earlier batch fills it up."""
         np.stack(chunk, out=self._inputs[:len(chunk)])
         self._request.infer(share_outputs=True)
+        self._head.infer(share_outputs=True)  # of all, because a product of fewer rows may round otherwise
 
-    @torch.inference_mode()
     def collect(self, count: int) -> Solution:
         """The first `count` frames of the batch that was submitted last."""
-        codes, squared = (self._request.get_output_tensor(index).data for index in (0, 1))
-        # all of them, because a product of fewer rows may round otherwise
-        animated = torch.addmm(self._bias, torch.from_numpy(codes), self._weight.T).numpy()[:count]
-        vertices = np.empty((count, *self._template.shape), np.float32)
-        vertices[:] = self._template
-        vertices[:, self._animated] = animated.reshape(count, -1, 3)
-        return vertices, np.sqrt(np.maximum(squared[:count], 0)) * np.float32(10), codes[:count].copy()  # cm to mm
+        vertices = np.empty((count, self._template.size), np.float32)
+        vertices[:] = self._template.ravel()
+        vertices[:, self._places] = self._positions[:count]
+        spread = np.sqrt(np.maximum(self._squared[:count], 0)) * np.float32(10)  # cm to mm
+        return vertices.reshape(count, -1, 3), spread, self._codes[:count].copy()
+
+
+def _request(graph: Any, precision: str) -> Any:
+    import openvino
+
+    return openvino.Core().compile_model(graph, "CPU", {
+        "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads()}).create_infer_request()
+
+
+def _output_layer(model: Model, batch: int) -> Any:
+    """An openvino.Model from codes to the positions of the animated vertices, (batch, 3 A), in the model's units."""
+    import openvino
+
+    ops = openvino.opset13
+    weight, bias = (values / np.float32(model.centimetres) for values in _arrays(model.network.output))
+    codes = ops.parameter([batch, weight.shape[1]], np.float32)
+    return openvino.Model([ops.matmul(codes, np.ascontiguousarray(weight), False, True) + bias], [codes])
 
 
 def _graph(model: Model, batch: int) -> Any:

@@ -15,7 +15,7 @@ from .draw import write_png
 from .errors import UnderstudyError
 from .footage import Footage, open_footage
 from .framing import Framing
-from .modelfile import ModelFile
+from .modelfile import ModelFile, model_in
 from .movie import open_stream
 from .numbered import find_images, is_sequence
 
@@ -32,10 +32,7 @@ def probe(path: Path | str, model: Path | str | None = None, crop: Sequence[floa
     the crop that undoes shift and scale, or None.    crop : x, y, width, height; the model's unless given.
     Raises UnderstudyError for footage or a model that cannot be read; a crop that does not fit is told in `framing`.
     """
-    file = None
-    if model is not None:
-        model = Path(model)
-        file = ModelFile.load(model / "model.safetensors" if model.is_dir() else model)
+    file = ModelFile.load(model_in(model)) if model is not None else None
     with open_footage(path, file.transfer if file else "sRGB") as footage:
         audio, timecode = _container(footage.path)
         facts = {"width": footage.width, "height": footage.height, "frames": footage.frames, "fps": footage.fps,

@@ -11,7 +11,7 @@ from .errors import UnderstudyError
 from .footage import Footage, open_footage
 from .frame_errors import FrameErrors, measure, truth_of
 from .jobs import Reporter
-from .modelfile import ModelFile
+from .modelfile import ModelFile, model_in
 from .review import clean_next
 from .solved import Solved, read_solved
 from .topology import Mesh
@@ -95,7 +95,7 @@ def open_reviewed(solve: Path | str, source: Path | str | None = None, footage: 
     source = _source(solved) if source is None else Path(source)
     source = source.parent if source.name == "actor.json" else source
     actor = Actor.load(source) if source.is_dir() else None
-    path = source / "model.safetensors" if actor else source
+    path = model_in(source)
     model = ModelFile.load(path) if path.is_file() or actor is None else None
     of = actor or model
     if solved.topology != of.template.hash:
