@@ -35,6 +35,7 @@ from .team import Team, TeamLost
 
 STATUS_SECONDS = 2.0   # between progress events
 VALIDATE_EVERY = 10    # training frames shown for each frame of a regular validation: about 4 % of the time
+VALIDATE_EARLY = 1 / 8, 1 / 4, 1 / 2  # of that: so that a short run soon tells, too
 PREVIEW_GROWTH = 1.25  # from one preview to the next, in frames shown: about 30 pictures for any length of run
 PREVIEW_ROWS = 4
 ORIGIN = "origin.safetensors"  # in a run's folder until it has its own start: the model to start from
@@ -131,6 +132,9 @@ def _train(actor: Actor, config: Config, run: Path, device: torch.device, report
         state = State(model, config, device, team, data, report.warning, Extra.of(config, actor, device))
         if team.leader and checkpoint.exists():
             state.load(checkpoint)
+            best = run / "model.safetensors"
+            if best.exists() and ModelFile.load(best).about.get("data") != hashes.result():
+                state.best = math.inf  # that of a model of other shots, which shall not stay
         state.share()
 
         order = Order(config, len(frames), np.array(team.tell({"new": new.tolist()})["new"], int))
@@ -230,7 +234,7 @@ def _loop(state: State, frames: Frames, order: Order, validation: Frames | None,
             last.update(status=now, images=state.images)
 
         # Validate and save. By position, not by the clock, so that a resumed run chooses the same model.
-        if team.leader and validation is not None and state.images // every > (state.images - batch.count) // every:
+        if team.leader and validation is not None and _is_due(state.images - batch.count, state.images, every):
             _validate(state, validation, run, report)
         fraction, stop = team.agree(done(state.images), report.cancelled())
         if team.leader and (stop or now - last["checkpoint"] > config.checkpoint_seconds):
@@ -274,6 +278,11 @@ def _predict(state: State, frames: Frames, indices: np.ndarray) -> np.ndarray:
             inputs = inputs.float().sub_(mean).div_(deviation)
         outputs = state.network(inputs, state.precision) / state.model.centimetres
         return outputs.cpu().view(len(indices), -1, 3).numpy()
+
+
+def _is_due(before: int, images: int, every: int) -> bool:
+    """Whether a step from `before` to `images` frames shown passes one of the places to validate at."""
+    return images // every > before // every or any(before < part * every <= images for part in VALIDATE_EARLY)
 
 
 def _finishing_seconds(state: State, frames: Frames, validation: Frames | None) -> float:

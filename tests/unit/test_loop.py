@@ -63,6 +63,7 @@ def test_a_run_leaves_a_model_that_solves(actor):
     assert model.about["training"] == SMALL.to_json() and model.about["frames"] == FRAMES
     final = log.values[-1]
     assert final["final"] and final["validation_frames"] == FRAMES
+    assert [values["images"] for values in log.values[:-1] if "validation_rmse" in values] == [24, 40, 48]  # soon, too
     assert model.about["validation"]["rmse_mm"] == pytest.approx(final["validation_rmse"])
     newest = cv2.imread(str(max((run / "previews").glob("*.png"))))[..., ::-1]
     small = Run(run).small_picture()
