@@ -18,7 +18,7 @@ from .meshcache import blocks
 
 ADVICE = (("expressions", ("extreme", "facs"), 0.1), ("pangrams", ("pangram",), 0.3),
           ("in character", ("character",), 0.6))
-CACHE, VERSION = ".composition.json", 1
+CACHE, VERSION = ".composition.json", 2
 AUDIT = "audit/audit.json"  # in the actor folder, as training/audit.py writes it
 LISTED = 5        # findings of an audit that are told of a shot
 VERTICES = 400    # looked at in all, and at least an eighth of them in each region
@@ -183,8 +183,14 @@ def _look(actor: Actor, shot: Shot) -> Generator[None, None, dict]:
     poses = positions[spread][:, ::max(1, len(chosen) // 60)].reshape(len(spread), -1)
     return {"used": len(used), "reach": reach,
             "poses": [[int(used[place]), *map(float, row.round(4))] for place, row in zip(spread, poses, strict=True)],
-            "suspicions": [[one.kind, one.first, one.last, one.amount] for one in found
-                           if not np.isin(np.arange(one.first, one.last + 1), left_out).all()]}
+            "suspicions": [[one.kind, one.first, one.last, one.amount] for one in found if _of(one, left_out)]}
+
+
+def _of(one: Suspicion, left_out: np.ndarray) -> bool:
+    """Whether a suspicion is of frames that are learned from: one that only stands out against others is of these."""
+    frames = np.arange(one.first - (one.kind != "held"), one.last + 1 + (one.kind == "spike"))
+    missing = np.isin(frames, left_out)
+    return not (missing.all() if one.kind == "held" else missing.any())
 
 
 def _duplicates(shots: list[list[list[float]]], fps: list[float], size: float) -> float:

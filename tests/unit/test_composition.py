@@ -94,6 +94,17 @@ def test_suspicious_frames_are_told_unless_they_are_excluded(actor):
     assert "a" not in again.suspicious and again.frames == 200 - 33
 
 
+def test_single_corrected_frames_do_not_stand_out_from_what_nobody_learns(actor):
+    def correct(positions):
+        positions[[30, 31, 50, 90], :36] += 2.0
+
+    shot = add(actor, "a", "character", 100, change=correct)
+    shot.excluded = [[0, 29], [32, 49], [51, 89], [91, 99]]
+    shot.save()
+    found = compose(actor)
+    assert found.frames == 4 and not found.suspicious
+
+
 def test_a_shot_that_cannot_be_read_is_told_and_the_others_count(actor):
     add(actor, "a", "character", 50)
     add(actor, "b", "character", 50).cache.write_bytes(b"no cache")
