@@ -8,7 +8,7 @@
 #                      likewise with REPOSITORY=dist/full
 #   With the packaging tool of bpy 5.0, or of a Blender named as BLENDER=/path/to/blender
 # make bench   measure this machine; prints and stores a table in benchmarks/; PARTS="solving latency" measures parts
-# make reproduce  try every claim of the paper on the sample actor, in under 20 minutes
+# make reproduce  try every claim of the paper on the sample actor, in about 20 minutes
 # make reproduce-otto  the same on the test actor Otto, who is not part of the project: ../shared/actors/otto
 #   Reports are build/reproduction/*/report.html. Both go on where they were stopped. REPRODUCE="--epochs 20" for more
 # make pictures  make the pictures of the documentation, from the demo
