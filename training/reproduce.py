@@ -123,7 +123,7 @@ class _Reproduction:
             wanted[:0] = [variant for variant in plan(1) if variant.needed and variant not in wanted]
             self._find_length(wanted[0], minutes)
         wanted = [variant for variant in wanted if not self.finished(variant)]
-        lengths = [self.config(variant).epochs * self.frames for variant in wanted]
+        lengths = [round(self.config(variant).epochs * self.frames) for variant in wanted]
         for number, variant in enumerate(wanted):
             self.report.status(f"Run {number + 1} of {len(wanted)}, {variant.name}: {variant.what}")
             try:
