@@ -1,6 +1,6 @@
 """Makes docs/reproduction.md and its pictures from what `understudy reproduce` leaves behind.
 
-    python docs/reproduction.py OUT [OUT ...]     folders that `understudy reproduce` was given as --out
+    python docs/reproduction.py OUT [OUT ...]     what `understudy reproduce` was given as --out, named as the actor
 """
 
 import sys
@@ -34,9 +34,9 @@ The run that Otto's Figure 4 is of, `otto_nofacs`, learned without the shot facs
 def section(out: Path) -> str:
     """One actor's part of the page; writes its pictures."""
     results = read_json(out / "results.json")
-    name, settings, runs = results["actor"], results["settings"], results["runs"]
-    short = name.lower()
-    title = f"{name[0].upper()}{name[1:]}"
+    settings, runs = results["settings"], results["runs"]
+    short = out.name.lower()
+    title = short.capitalize()
     base = runs["base"]
     lines = [f"## {title}", "",
              f"Every run was shown {base['images']:,.0f} frames ({settings['epochs']:g} epochs of "
@@ -61,7 +61,7 @@ def section(out: Path) -> str:
     lines += ["", f"Magnitudes of what the paper rejected, which it does not tell: {tried}.", ""]
     for number, caption, picture in pictures(out, results, short):
         lines += [f"**Figure {number}**: {caption}", "", f"![Figure {number}, {title}]({picture})", ""]
-    return "\n".join([*lines, *([CREDIT[name], ""] if name in CREDIT else [])])
+    return "\n".join([*lines, *([CREDIT[title], ""] if title in CREDIT else [])])
 
 
 def pictures(out: Path, results: dict, short: str) -> list[tuple[int, str, str]]:
