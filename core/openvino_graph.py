@@ -18,6 +18,7 @@ from .crop import HEIGHT, WIDTH
 from .errors import UnderstudyError
 from .model import Model, confidence_weights
 from .network import WHITENED_EACH
+from .process import openvino_core
 
 
 class OpenvinoSlot:
@@ -52,9 +53,7 @@ class OpenvinoSlot:
 
 
 def _request(graph: Any, precision: str) -> Any:
-    import openvino
-
-    return openvino.Core().compile_model(graph, "CPU", {
+    return openvino_core().compile_model(graph, "CPU", {
         "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads()}).create_infer_request()
 

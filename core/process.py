@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
+from typing import Any
 
 gpu_memory = 0.0  # GB that this process may take of a GPU; 0 is as much as it needs. Set by `serve` and `train`
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
@@ -22,6 +24,19 @@ def prepare() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The one openvino.Core of this process, which stays.
+
+    On processors with AMX, OpenVINO gives the thread a stack for signals while a Core lives, and at its end the one
+    that was there before. Of two that end in the order in which they began, the second gives back the first one's
+    freed stack: the next Ctrl-C then kills the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def step_back() -> None:

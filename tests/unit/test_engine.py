@@ -195,6 +195,27 @@ def test_openvino_computes_what_the_network_does(model, inputs, architecture, pr
     assert np.array_equal(got[0][0, still], model.template.vertices[still])
 
 
+def test_ctrl_c_after_openvino_has_solved(model, tmp_path):
+    pytest.importorskip("openvino")
+    model.save(tmp_path / "model.safetensors")
+    code = ("import signal, sys, numpy as np\n"
+            "from understudy.core.model import load_model\n"
+            "from understudy.core.openvino_graph import OpenvinoSlot\n"
+            "heard = []\n"
+            "signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+            "for precision in ('fp32', 'bf16', 'fp32', 'bf16'):\n"
+            "    slot = OpenvinoSlot(load_model(sys.argv[1]), precision, 1)\n"
+            "    slot.submit([np.zeros((320, 240), np.uint8)])\n"
+            "    slot.collect(1)\n"
+            "    del slot\n"
+            "    for _ in range(50):\n"
+            "        signal.raise_signal(signal.SIGINT)\n"
+            "print(len(heard))\n")
+    ran = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code, tmp_path / "model.safetensors"],
+                         capture_output=True, text=True, cwd=ROOT.parent)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "200"), ran.stderr
+
+
 class Stream:
     """Work on it is done at once."""
 
