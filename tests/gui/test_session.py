@@ -14,7 +14,7 @@ KNOWN, TRACKED, TAKE, HELD = "scene_a", ["scene_c", "scene_d"], "scene_b", "val_
 
 
 # As an artist would train: .venv/bin/python -m pytest -m slow tests/gui/test_session.py
-@pytest.mark.parametrize("minutes", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("minutes", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_a_session(blender_window, package, tmp_path, minutes):
     if not SOURCE.is_dir():
         pytest.skip("needs the test actor otto")
