@@ -144,7 +144,7 @@ def camera_is_lined_up():
     assert len(shot().camera.understudy_camera.pins) == 4
     assert not np.allclose(shot().camera.matrix_world, placed, atol=1e-4)
     yield from drive.press("ctrl+z")
-    np.testing.assert_allclose(shot().camera.matrix_world, placed, atol=1e-5)
+    yield from drive.wait(lambda: np.allclose(shot().camera.matrix_world, placed, atol=1e-5), "the pin is undone")
     yield from drive.move(*to_window(center))
     yield from drive.press("Delete")
     assert len(shot().camera.understudy_camera.pins) == 3
