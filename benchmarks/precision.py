@@ -25,9 +25,9 @@ from understudy.core.runs import Run  # noqa: E402
 from understudy.training import state  # noqa: E402
 from understudy.training.config import Config  # noqa: E402
 from understudy.training.loop import train  # noqa: E402
-from understudy.training.variants import base_config  # noqa: E402
+from understudy.training.variants import PAPER_EPOCHS, base_config  # noqa: E402
 
-PAPER_FRAMES, PAPER_EPOCHS = 15_173, 200
+PAPER_FRAMES = 15_173
 
 
 def main() -> None:
